@@ -1,0 +1,1 @@
+"""The napari face of WENO: readers, layers and docks over the headless core."""

@@ -1,0 +1,292 @@
+"""The grid of tiles over a slide: one fixed order, level-0 coordinates."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from PIL import Image
+
+from weno.errors import SlideError, WenoError
+from weno.tiles._tissue import TissueMask, tissue_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from weno.slides import Slide
+
+    Origins = npt.NDArray[np.int64]
+
+# A scanner's pixel size differs from its nominal one by a per cent or two.
+_MPP_TOLERANCE = 1.05
+_STRIP_SIDE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class TileSpec:
+    """How slides are cut into tiles; the same for all slides of a model.
+
+    Parameters
+    ----------
+    tile_um : float
+        Side of a tile in µm.
+    mpp : float
+        Size in µm of the pixels that the encoder sees.
+    stride_um : float, optional
+        Distance between tiles in µm; None puts them side by side.
+    min_tissue : float
+        Smallest share of tissue, in [0, 1], for a tile to be used.
+    """
+
+    tile_um: float = 128.0
+    mpp: float = 0.5
+    stride_um: float | None = None
+    min_tissue: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not (self.tile_um > 0 and self.mpp > 0 and (self.stride_um or 1) > 0):
+            raise WenoError(f"tile size, stride and mpp must be positive: {self}")
+        if not 0 <= self.min_tissue <= 1:
+            raise WenoError(f"min_tissue is a share in [0, 1]: {self.min_tissue}")
+        if self.tile_px < 16:
+            raise WenoError(
+                f"a tile of {self.tile_um} µm at {self.mpp} µm/px has only "
+                f"{self.tile_px} px; it needs 16: make tile_um larger or mpp smaller"
+            )
+
+    @property
+    def tile_px(self) -> int:
+        """Side of a tile in pixels of the target mpp."""
+        return round(self.tile_um / self.mpp)
+
+    @property
+    def hash(self) -> str:
+        """Eight hex digits that differ whenever anything here differs."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return the fields, numbers as float, ready for JSON."""
+        return {k: None if v is None else float(v) for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make a spec of its fields; an unknown one is an error, not ignored."""
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise WenoError(f"unknown tile setting: {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """All tiles of a slide, row by row. Index `i` here is instance `i` of its bag.
+
+    Parameters
+    ----------
+    origins : ndarray of shape (N, 2), int64
+        ``(y, x)`` of the tiles' top-left corners in level-0 pixels.
+    tile_l0, stride_l0 : (float, float)
+        ``(y, x)`` size of a tile, and step from tile to tile, in level-0 pixels.
+    shape : (int, int)
+        Rows and columns of the lattice that covers the whole slide, anchored at
+        level-0 pixel (0, 0).
+    """
+
+    origins: Origins
+    tile_l0: tuple[float, float]
+    stride_l0: tuple[float, float]
+    shape: tuple[int, int]
+
+    @classmethod
+    def from_origins(
+        cls,
+        origins: Origins,
+        spec: TileSpec,
+        mpp: tuple[float, float],
+        slide_shape: tuple[int, int],
+    ) -> Self:
+        """Rebuild the grid of a slide from what a features file keeps.
+
+        Parameters
+        ----------
+        origins : ndarray of shape (N, 2), int64
+            ``(y, x)`` in level-0 pixels.
+        spec : TileSpec
+            What the tiles were cut by.
+        mpp : (float, float)
+            ``(y, x)`` size of a level-0 pixel in µm.
+        slide_shape : (int, int)
+            ``(height, width)`` of level 0.
+        """
+        stride_um = spec.stride_um or spec.tile_um
+        stride = (stride_um / mpp[0], stride_um / mpp[1])
+        rows, columns = (
+            math.ceil(side / step)
+            for side, step in zip(slide_shape, stride, strict=True)
+        )
+        tile = (spec.tile_um / mpp[0], spec.tile_um / mpp[1])
+        return cls(origins, tile, stride, (rows, columns))
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+    @cached_property
+    def cells(self) -> npt.NDArray[np.int64]:
+        """Row and column of each tile in the lattice, of shape (N, 2)."""
+        return np.rint(self.origins / self.stride_l0).astype(np.int64)
+
+    @cached_property
+    def _index(self) -> npt.NDArray[np.int64]:
+        index = np.full(self.shape, -1, np.int64)
+        index[tuple(self.cells.T)] = np.arange(len(self))
+        return index
+
+    def index_at(self, y: float, x: float) -> int | None:
+        """Return the tile under a point, None where there is none.
+
+        Where tiles overlap it is the one whose centre is nearest.
+
+        Parameters
+        ----------
+        y, x : float
+            Point in level-0 pixels.
+        """
+        cell = []
+        for at, tile, stride, count in zip(
+            (y, x), self.tile_l0, self.stride_l0, self.shape, strict=True
+        ):
+            k = min(int(at // stride) + 1, count - 1)
+            overlap = max(0.0, tile - stride)
+            while k > 0 and round(k * stride) + overlap / 2 > at:
+                k -= 1
+            if not 0 <= at - round(k * stride) < math.ceil(tile):
+                return None
+            cell.append(k)
+        index = int(self._index[cell[0], cell[1]])
+        return None if index < 0 else index
+
+    def to_image(
+        self, values: npt.ArrayLike, fill: float = math.nan
+    ) -> npt.NDArray[np.float32]:
+        """Lay out one value per tile as an image with one pixel per lattice cell.
+
+        Parameters
+        ----------
+        values : array_like of shape (N,)
+        fill : float
+            Value of the cells without a tile.
+
+        Returns
+        -------
+        ndarray of shape (rows, columns), float32
+        """
+        image = np.full(self.shape, fill, np.float32)
+        image[tuple(self.cells.T)] = values
+        return image
+
+
+def tile_grid(
+    slide: Slide, spec: TileSpec, tissue: TissueMask | None = None
+) -> TileGrid:
+    """Lay the grid over a slide and keep the tiles with enough tissue.
+
+    Parameters
+    ----------
+    slide : Slide
+    spec : TileSpec
+    tissue : TissueMask, optional
+        Found by `tissue_mask` if not given.
+
+    Raises
+    ------
+    SlideError
+        If the slide's pixels are coarser than the spec asks for, their size is not
+        known, or the slide cannot be read.
+    """
+    tissue = tissue or tissue_mask(slide)
+    mpp = slide.mpp
+    assert mpp is not None, "tissue_mask has checked it"
+    if max(mpp) > spec.mpp * _MPP_TOLERANCE:
+        raise SlideError(
+            slide.path,
+            f"its pixels are {max(mpp):g} µm, tiles are to have {spec.mpp:g} µm/px: "
+            f"choose a tile mpp of {max(mpp):g} or more",
+        )
+    whole = TileGrid.from_origins(np.empty((0, 2), np.int64), spec, mpp, slide.shape)
+    cells = np.indices(whole.shape).reshape(2, -1).T  # (rows * columns, 2)
+    origins = np.rint(cells * whole.stride_l0).astype(np.int64)
+    keep = tissue.share(origins, whole.tile_l0) >= max(spec.min_tissue, 1e-6)
+    return TileGrid(origins[keep], whole.tile_l0, whole.stride_l0, whole.shape)
+
+
+def read_tiles(
+    slide: Slide, grid: TileGrid, spec: TileSpec, indices: Sequence[int]
+) -> npt.NDArray[np.uint8]:
+    """Read tiles at the spec's mpp.
+
+    A tile comes from the next finer level and is shrunk by itself, so that its
+    pixels do not depend on which other tiles are read with it.
+
+    Parameters
+    ----------
+    slide : Slide
+    grid : TileGrid
+    spec : TileSpec
+    indices : sequence of int
+        Tiles to read; neighbours in a row are read together, so sorted is fast.
+
+    Returns
+    -------
+    ndarray of shape (len(indices), tile_px, tile_px, 3), uint8
+
+    Raises
+    ------
+    SlideError
+        If the slide's data are damaged.
+    """
+    side = spec.tile_px
+    out = np.empty((len(indices), side, side, 3), np.uint8)
+    level = _level_for(slide, grid, side)
+    downsample = slide.downsamples[level]
+    height, width = (round(extent / downsample) for extent in grid.tile_l0)
+    corners = np.rint(grid.origins[list(indices)] / downsample).astype(int)  # (n, 2)
+    for first, last in _strips(corners, width):
+        y, x = corners[first]
+        strip = slide.read(level, y, x, height, corners[last - 1, 1] + width - x)
+        for k in range(first, last):
+            tile = strip[:, corners[k, 1] - x :][:, :width]
+            if tile.shape[:2] != (side, side):
+                image = Image.fromarray(np.ascontiguousarray(tile))
+                tile = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
+            out[k] = tile
+    return out
+
+
+def _level_for(slide: Slide, grid: TileGrid, side: int) -> int:
+    """Return the coarsest level whose pixels are no larger than those asked for."""
+    wanted = min(grid.tile_l0) / side * _MPP_TOLERANCE
+    fitting = [k for k, d in enumerate(slide.downsamples) if d <= wanted]
+    return max(fitting, key=lambda level: slide.downsamples[level], default=0)
+
+
+def _strips(corners: npt.NDArray[np.int_], width: int) -> Iterator[tuple[int, int]]:
+    """Yield ``[first, last)`` of neighbours in a row that are worth one read."""
+    first = 0
+    for k in range(1, len(corners) + 1):
+        if k < len(corners):
+            step = corners[k, 1] - corners[k - 1, 1]
+            same_row = corners[k, 0] == corners[first, 0]
+            span = corners[k, 1] + width - corners[first, 1]
+            if same_row and 0 < step <= 2 * width and span <= _STRIP_SIDE:
+                continue
+        if first < len(corners):
+            yield first, k
+        first = k
