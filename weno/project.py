@@ -262,7 +262,7 @@ def _settings(
     document.add("name", tomlkit.item(name))
     document.add(tomlkit.comment("Shown on screen: negative class, positive class."))
     document.add("class_names", tomlkit.item(list(class_names)))
-    document.add(tomlkit.comment("What turns a tile into numbers:."))
+    document.add(tomlkit.comment("What turns a tile into numbers."))
     document.add("encoder", tomlkit.item(encoder))
     tiles = tomlkit.table()
     tiles.comment("changing any of these needs a new extract")

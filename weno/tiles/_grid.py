@@ -51,7 +51,8 @@ class TileSpec:
     min_tissue: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (self.tile_um > 0 and self.mpp > 0 and (self.stride_um or 1) > 0):
+        stride = self.tile_um if self.stride_um is None else self.stride_um
+        if not min(self.tile_um, self.mpp, stride) > 0:
             raise WenoError(f"tile size, stride and mpp must be positive: {self}")
         if not 0 <= self.min_tissue <= 1:
             raise WenoError(f"min_tissue is a share in [0, 1]: {self.min_tissue}")
@@ -82,6 +83,9 @@ class TileSpec:
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise WenoError(f"unknown tile setting: {', '.join(sorted(unknown))}")
+        for name, value in values.items():
+            if not isinstance(value, int | float | None):
+                raise WenoError(f"tile setting {name} is no number: {value!r}")
         return cls(**values)
 
 
