@@ -1,0 +1,36 @@
+"""From tiles to numbers: encoders, the extraction job, the feature files."""
+
+from __future__ import annotations
+
+from weno.features.encoders import Encoder, get_encoder
+from weno.features.extraction import (
+    ExtractReport,
+    ExtractResult,
+    extract,
+    extract_slide,
+)
+from weno.features.pretrained import TimmEncoder
+from weno.features.store import (
+    FeatureHeader,
+    SlideFeatures,
+    read_features,
+    read_header,
+    write_features,
+)
+from weno.features.texture import TextureEncoder
+
+__all__ = [
+    "Encoder",
+    "ExtractReport",
+    "ExtractResult",
+    "FeatureHeader",
+    "SlideFeatures",
+    "TextureEncoder",
+    "TimmEncoder",
+    "extract",
+    "extract_slide",
+    "get_encoder",
+    "read_features",
+    "read_header",
+    "write_features",
+]
