@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from weno.cli import app
+
+
+def weno(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def last_json(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout.splitlines()[-1])
+    assert isinstance(answer, dict)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def glands(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The gland cohort, prepared and fitted by commands alone."""
+    project = tmp_path_factory.mktemp("glands") / "project"
+    slides = test_data / "gland_cohort" / "slides.csv"
+    tiles = ("--tile-um", 79.36, "--tile-mpp", 0.62)
+    made = last_json(weno("init", project, "--slides", slides, *tiles, "--json"))
+    assert (made["slides"], made["positive"], made["unlabelled"]) == (24, 12, 0)
+    extracted = last_json(weno("extract", project, "--json"))
+    assert len(extracted["extracted"]) == 24
+    assert extracted["failed"] == {}
+    fitted = last_json(
+        weno("fit", project, "--name", "cv", "--folds", 4, "--seed", 1, "--json")
+    )
+    assert fitted["run"] == "cv"
+    last_json(weno("predict", project, "--json"))
+    return project
+
+
+def test_the_whole_path_on_real_slides(glands: Path, test_data: Path) -> None:
+    truth = test_data / "gland_cohort" / "tiles.csv"
+    result = last_json(weno("evaluate", glands, "--tiles", truth, "--json"))
+    for who in ("teacher", "student"):
+        assert set(result[who]) >= {"bag_auc", "tile_auc", "tile_auc_in_positive"}
+    # Well under what is measured, well over chance: a broken stage falls through.
+    assert result["student"]["tile_auc_in_positive"] > 0.7
+    assert result["student"]["tile_auc"] > 0.7
+    assert len(list((glands / "predictions" / "cv").glob("*.parquet"))) == 24
+
+
+def test_extract_again_does_nothing(glands: Path) -> None:
+    again = last_json(weno("extract", glands, "--json"))
+    assert again["extracted"] == []
+    assert len(again["skipped"]) == 24
+
+
+def test_a_run_folder_is_all_that_a_slide_needs(
+    glands: Path, test_data: Path, tmp_path: Path
+) -> None:
+    slide = test_data / "gland_cohort" / "gland_11_03.tif"
+    model = (tmp_path / "model").resolve()
+    (glands / "runs" / "cv").rename(model)
+    try:
+        answer = last_json(
+            weno("predict", "--model", model, slide, "--out", tmp_path, "--json")
+        )
+    finally:
+        model.rename(glands / "runs" / "cv")
+    assert 0 <= answer["predicted"]["gland_11_03"]["teacher_probability"] <= 1
+    assert (tmp_path / "gland_11_03.parquet").is_file()
+
+
+def test_project_defaults_to_the_current_folder(
+    glands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(glands)
+    assert last_json(weno("evaluate", "--json"))["student"]["bag_auc"] is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extract", "nowhere"], "is not a project"),
+        (["init", "p", "--slides", "missing.csv"], "neither a CSV file nor a folder"),
+        (["init", "p", "--slides", ".", "--classes", "one"], "--classes"),
+        (["fit", ".", "--preset", "best"], "no preset 'best'"),
+        (["fit", ".", "--val", "2"], "val is 2.0, not in"),
+        (["predict", "a", "b"], "one project at a time"),
+        (["predict", "--model", "m"], "no slide given"),
+        (["view", "nothing.svs"], "is not a project"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = weno(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stderr.strip().count("\n") == 0
+
+
+def test_debug_shows_the_traceback_and_json_the_error(tmp_path: Path) -> None:
+    result = weno("extract", tmp_path, "--debug", "--json")
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert "is not a project" in json.loads(result.stdout.splitlines()[-1])["error"]
+
+
+def test_a_slide_that_fails_is_named_and_the_others_go_on(
+    test_data: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "slides.csv"
+    good = test_data / "gland_cohort" / "gland_11_03.tif"
+    bad = test_data / "slides" / "broken.svs"
+    table.write_text(f"slide_id,path\ngood,{good}\nbad,{bad}\n")
+    project = tmp_path / "p"
+    tiles = ("--tile-um", 79.36, "--tile-mpp", 0.62)
+    last_json(weno("init", project, "--slides", table, *tiles, "--json"))
+    result = weno("extract", project, "--json")
+    assert result.exit_code == 2
+    answer = json.loads(result.stdout.splitlines()[-1])
+    assert answer["extracted"] == ["good"]
+    assert str(bad) in answer["failed"]["bad"]
+
+
+@pytest.mark.parametrize("command", ["", "init", "extract", "fit", "predict", "view"])
+def test_help_teaches_without_loading_the_learner(command: str) -> None:
+    code = (
+        "import sys; from weno.cli import app; "
+        f"app({[*command.split(), '--help']!r}, standalone_mode=False); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    environment = os.environ | {"COLUMNS": "120", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+    if command == "fit":
+        for option in ("--folds", "--teacher", "--mining", "--resume", "--device"):
+            assert option in done.stdout

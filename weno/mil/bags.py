@@ -1,0 +1,262 @@
+"""Bags: what the learner sees of a slide, checked before any work begins."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+
+from weno.errors import FeatureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from weno.features import SlideFeatures
+    from weno.project import Project, SlideRow
+
+UNKNOWN = -1  # no person has answered this tile
+UNSURE = -2  # a person could not tell: the tile does not train the student
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bag:
+    """All tiles of one slide, and the slide's label.
+
+    Parameters
+    ----------
+    slide_id, patient_id : str
+    label : int or None
+        1 positive, 0 negative, None not known.
+    features : ndarray of shape (N, F), float32
+    split : str, optional
+        "train", "val" or "test", where the cohort prescribes it.
+    instance_labels : ndarray of shape (N,), int8, optional
+        People's answers: 1, 0, `UNKNOWN` or `UNSURE`.
+    """
+
+    slide_id: str
+    patient_id: str
+    label: int | None
+    features: npt.NDArray[np.float32]
+    split: str | None = None
+    instance_labels: npt.NDArray[np.int8] | None = None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def verdicts(self) -> npt.NDArray[np.int8]:
+        """People's answers, of shape (N,); `UNKNOWN` for all where there are none."""
+        if self.instance_labels is None:
+            return np.full(len(self), UNKNOWN, np.int8)
+        return self.instance_labels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedBags:
+    """Labelled bags end to end in one tensor on the device.
+
+    Parameters
+    ----------
+    x : Tensor of shape (N, F)
+        Standardised features of all tiles.
+    labels : Tensor of shape (B,), float32
+    slices : list of slice
+        Where each bag lies in `x`.
+    verdicts : Tensor of shape (N,), int8
+        People's answers: 1, 0, `UNKNOWN` or `UNSURE`.
+    positive : Tensor of shape (N,), bool
+        Which tiles are of positive bags.
+    """
+
+    x: Tensor
+    labels: Tensor
+    slices: list[slice]
+    verdicts: Tensor
+    positive: Tensor
+
+    @classmethod
+    def pack(
+        cls,
+        bags: Sequence[Bag],
+        device: torch.device,
+        standardise: Callable[[Tensor], Tensor],
+    ) -> Self:
+        """Move bags to the device, standardised one by one."""
+        x = [standardise(torch.from_numpy(bag.features).to(device)) for bag in bags]
+        counts = [len(bag) for bag in bags]
+        ends = np.cumsum([0, *counts]).tolist()
+        verdicts = np.concatenate([bag.verdicts for bag in bags])
+        positive = np.repeat([bag.label == 1 for bag in bags], counts)
+        return cls(
+            torch.cat(x),  # (N, F)
+            torch.tensor([float(bag.label or 0) for bag in bags], device=device),
+            [slice(*pair) for pair in itertools.pairwise(ends)],
+            torch.from_numpy(verdicts).to(device),
+            torch.from_numpy(positive).to(device),
+        )
+
+
+def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[Bag]:
+    """Read the features of a project's slides as bags.
+
+    Parameters
+    ----------
+    project : Project
+    slide_ids : sequence of str, optional
+        Only these; None is all slides.
+
+    Raises
+    ------
+    FeatureError
+        If files are missing, damaged or do not fit the project; all are named.
+    """
+    ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
+    bags, problems = [], []
+    for slide_id in ids:
+        try:
+            features = read_slide_features(project, slide_id)
+        except FeatureError as error:
+            problems.append(str(error))
+        else:
+            bags.append(_bag(project.slide(slide_id), features))
+    problems += _width_problems(bags)
+    if problems:
+        raise FeatureError("\n".join(problems))
+    return bags
+
+
+def read_slide_features(project: Project, slide_id: str) -> SlideFeatures:
+    """Read one slide's features and compare them with the project's choices."""
+    from weno.features import read_features
+
+    path = project.features_path(slide_id)
+    if not path.exists():
+        raise FeatureError(f"{slide_id}: no features at {path}; run extract first")
+    features = read_features(path)
+    check_features(features, project.encoder, project.spec.to_dict())
+    return features
+
+
+def check_features(
+    features: SlideFeatures,
+    encoder: str,
+    spec: Mapping[str, Any],
+    width: int | None = None,
+) -> None:
+    """Refuse features that another encoder or tile spec made, or that hold NaN.
+
+    Parameters
+    ----------
+    features : SlideFeatures
+    encoder : str
+        The encoder's name that is asked for.
+    spec : mapping
+        The tile spec that is asked for, as `TileSpec.to_dict` gives it.
+    width : int, optional
+        Number of features a tile that is asked for.
+
+    Raises
+    ------
+    FeatureError
+        With both values.
+    """
+    problems = []
+    if features.encoder != encoder:
+        problems.append(f"encoder is {features.encoder!r}, wanted {encoder!r}")
+    found = features.spec.to_dict()
+    problems += [
+        f"{name} is {found.get(name)}, wanted {spec.get(name)}"
+        for name in sorted({*found, *spec})
+        if found.get(name) != spec.get(name)
+    ]
+    if width is not None and features.features.shape[1] != width:
+        problems.append(f"{features.features.shape[1]} features a tile, wanted {width}")
+    if not np.isfinite(features.features).all():
+        problems.append("features hold NaN or infinity: extract the slide again")
+    if problems:
+        raise FeatureError(f"{features.slide_id}: " + "; ".join(problems))
+
+
+def check_cohort(bags: Sequence[Bag]) -> None:
+    """Refuse bags that cannot be learnt from; all problems are said at once.
+
+    Raises
+    ------
+    FeatureError
+    """
+    problems = [
+        *_id_problems(bags),
+        *_label_problems(bags),
+        *_leak_problems(bags),
+        *_width_problems(bags),
+    ]
+    if problems:
+        raise FeatureError("cannot fit: " + "; ".join(problems))
+
+
+def _bag(row: SlideRow, features: SlideFeatures) -> Bag:
+    values = np.ascontiguousarray(features.features, dtype=np.float32)
+    return Bag(row.slide_id, row.patient_id, row.label, values, row.split)
+
+
+def _id_problems(bags: Sequence[Bag]) -> list[str]:
+    counts = Counter(bag.slide_id for bag in bags)
+    twice = [slide_id for slide_id, count in counts.items() if count > 1]
+    return [f"slide_id given more than once: {_listed(twice)}"] if twice else []
+
+
+def _label_problems(bags: Sequence[Bag]) -> list[str]:
+    problems = []
+    if missing := [bag.slide_id for bag in bags if bag.label is None]:
+        problems.append(f"no label: {_listed(missing)}")
+    if odd := [bag.slide_id for bag in bags if bag.label not in (0, 1, None)]:
+        problems.append(f"label is neither 0 nor 1: {_listed(odd)}")
+    labels = {bag.label for bag in bags if len(bag) and bag.label is not None}
+    if len(labels) < 2:
+        found = f"only label {labels.pop()}" if labels else "no labelled slide"
+        problems.append(f"{found} among slides with tiles: both classes are needed")
+    return problems
+
+
+def _leak_problems(bags: Sequence[Bag]) -> list[str]:
+    splits: dict[str, set[str]] = {}
+    for bag in bags:
+        if bag.split:
+            splits.setdefault(bag.patient_id, set()).add(bag.split)
+    leaks = [patient for patient, found in splits.items() if len(found) > 1]
+    problems = [f"patient in more than one split: {_listed(leaks)}"] if leaks else []
+    odd = {split for found in splits.values() for split in found} - set(SPLITS)
+    if odd:
+        problems.append(f"unknown split: {_listed(sorted(odd))}; use {_listed(SPLITS)}")
+    return problems
+
+
+def _width_problems(bags: Sequence[Bag]) -> list[str]:
+    widths = Counter(bag.features.shape[1] for bag in bags if len(bag))
+    problems = []
+    if len(widths) > 1:
+        usual = widths.most_common(1)[0][0]
+        odd = [
+            f"{bag.slide_id} ({bag.features.shape[1]})"
+            for bag in bags
+            if len(bag) and bag.features.shape[1] != usual
+        ]
+        problems.append(f"not {usual} features a tile: {_listed(odd)}")
+    if bad := [bag.slide_id for bag in bags if not np.isfinite(bag.features).all()]:
+        problems.append(f"features hold NaN or infinity: {_listed(bad)}")
+    return problems
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:10])
+    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"

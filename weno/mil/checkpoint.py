@@ -1,0 +1,138 @@
+"""A fit on disk: all that resuming needs, in one file by one rename."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from weno.atomic import replacing
+from weno.errors import RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from weno.mil.config import TrainConfig
+    from weno.mil.network import Weno
+
+
+@dataclass(frozen=True, slots=True)
+class FitState:
+    """Where a fit stands between two epochs.
+
+    Parameters
+    ----------
+    epoch : int
+        Epochs done.
+    best_epoch : int
+        Epoch with the best validation, 0 while there is none.
+    best_value : float
+        Its value; smaller is better.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_value: float = float("inf")
+
+    def after(self, value: float) -> Self:
+        """Return the state one epoch on, whose validation gave `value`."""
+        epoch = self.epoch + 1
+        if value < self.best_value:
+            return replace(self, epoch=epoch, best_epoch=epoch, best_value=value)
+        return replace(self, epoch=epoch)
+
+    def is_finished(self, config: TrainConfig) -> bool:
+        """Whether all epochs are done, or validation has long been no better."""
+        waited = self.epoch - self.best_epoch if self.best_epoch else 0
+        return self.epoch >= config.epochs or waited >= config.patience
+
+
+def save_checkpoint(
+    path: Path, model: Weno, optimisers: Mapping[str, Optimizer], state: FitState
+) -> None:
+    """Write model, optimisers, random state, thread count and state of the fit."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for part, optimiser in optimisers.items():
+        for index, values in optimiser.state_dict()["state"].items():
+            for name, value in values.items():
+                tensors[f"optimiser.{part}.{index}.{name}"] = value
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    tensors["threads"] = torch.tensor(torch.get_num_threads())
+    numbers = [float(getattr(state, item.name)) for item in fields(state)]
+    tensors["state"] = torch.tensor(numbers, dtype=torch.float64)
+    save_tensors(path, tensors)
+
+
+def restore_checkpoint(
+    path: Path, model: Weno, optimisers: Mapping[str, Optimizer]
+) -> FitState:
+    """Bring model, optimisers, random state and thread count back from a file.
+
+    Raises
+    ------
+    RunError
+        If the file is damaged or of another model.
+    """
+    tensors = load_tensors(path)
+    try:
+        load_model(model, tensors)
+        for part, optimiser in optimisers.items():
+            _restore_optimiser(optimiser, _under(tensors, f"optimiser.{part}."))
+        torch.set_num_threads(int(tensors["threads"]))
+        torch.set_rng_state(tensors["random.cpu"])
+        if torch.cuda.is_available() and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+        epoch, best_epoch, best_value = tensors["state"].tolist()
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise RunError(f"{path}: checkpoint does not fit: {error}") from error
+    return FitState(int(epoch), int(best_epoch), best_value)
+
+
+def load_model(model: Weno, tensors: Mapping[str, Tensor]) -> None:
+    """Fill a model from the tensors of a checkpoint."""
+    model.load_state_dict(_under(tensors, "model."))
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors to a safetensors file, whole or not at all."""
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises
+    ------
+    RunError
+        If it is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path}: not a readable checkpoint: {error}") from error
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
+    }
+
+
+def _restore_optimiser(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".")
+        state.setdefault(int(index), {})[name] = value
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,106 @@
+"""Hard positive mining: which tiles of a positive bag the teacher must do without.
+
+The student scores the tiles of a positive bag; those it already calls positive
+with ease are hidden from the teacher, which then has to find the others. All
+functions speak in masks over the whole bag, so that no value ever leaves its tile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from weno.mil.config import TrainConfig
+
+Mode = Literal["off", "threshold", "top_fraction"]
+
+
+@dataclass(frozen=True, slots=True)
+class MiningRule:
+    """When a tile of a positive bag counts as easy, and how many may be hidden.
+
+    Parameters
+    ----------
+    mode : "off", "threshold" or "top_fraction"
+    threshold : float
+        Mode "threshold" hides tiles whose probability is above it.
+    fraction : float
+        Mode "top_fraction" hides this share of the tiles.
+    max_drop : float
+        Ceiling on the share of a bag that is hidden.
+    min_keep : int
+        Floor on the number of tiles kept. 0 is the published rule: if nothing
+        would be left, the single easiest tile is kept.
+    start, ramp : int
+        Mining begins after epoch `start`; its ceiling grows over `ramp` epochs.
+    """
+
+    mode: Mode = "off"
+    threshold: float = 0.5
+    fraction: float = 0.1
+    max_drop: float = 0.1
+    min_keep: int = 1
+    start: int = 0
+    ramp: int = 0
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> MiningRule:
+        """Return the rule that a config asks for."""
+        return cls(
+            mode=config.mining,
+            threshold=config.mining_threshold,
+            fraction=config.mining_fraction,
+            max_drop=config.mining_max_drop,
+            min_keep=config.mining_min_keep,
+            start=config.mining_start,
+            ramp=config.mining_ramp,
+        )
+
+    def ceiling(self, epoch: int | None) -> float:
+        """Return the share that may be hidden in `epoch`; None means after training."""
+        if self.mode == "off":
+            return 0.0
+        if epoch is None:
+            return self.max_drop
+        return self.max_drop * min(1.0, max(0, epoch - self.start) / max(1, self.ramp))
+
+
+def keep_mask(probability: Tensor, rule: MiningRule, epoch: int | None) -> Tensor:
+    """Tell which tiles of a positive bag stay in the teacher's sight.
+
+    Parameters
+    ----------
+    probability : Tensor of shape (N,)
+        The student's, raw or calibrated: the rule's threshold is on the same scale.
+    rule : MiningRule
+    epoch : int or None
+        Epoch of training, 1-based; None applies the rule at full strength.
+
+    Returns
+    -------
+    Tensor of shape (N,), bool
+        True where the tile is kept. At least one tile is, unless N is 0.
+    """
+    count = len(probability)
+    ceiling = rule.ceiling(epoch)
+    keep = torch.ones_like(probability, dtype=torch.bool)
+    if not count or not ceiling:
+        return keep
+    if rule.mode == "threshold":
+        wanted = int((probability > rule.threshold).sum())
+    else:
+        wanted = int(rule.fraction * count)
+    dropped = min(
+        wanted, int(ceiling * count + 1e-9), count - min(rule.min_keep, count)
+    )
+    easiest_first = torch.argsort(probability, descending=True, stable=True)  # (N,)
+    if dropped == count:
+        keep[easiest_first[1:]] = False
+    else:
+        keep[easiest_first[:dropped]] = False
+    return keep

@@ -1,0 +1,368 @@
+"""What a run says of slides: every value of the overlays, tile by tile."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from weno.errors import FeatureError, RunError
+from weno.mil.bags import check_features, read_slide_features
+from weno.mil.checkpoint import load_model, load_tensors
+from weno.mil.config import TrainConfig
+from weno.mil.mining import MiningRule, keep_mask
+from weno.mil.network import Weno
+from weno.mil.run_folder import BEST, CONFIG, fold_folder, read_card, read_splits
+from weno.mil.scores import choose_device, top_mean
+from weno.mil.slide_table import read_rows, slide_row, write_rows
+from weno.prediction import Prediction, write_prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from weno.features import ExtractReport, SlideFeatures
+    from weno.project import Project
+
+    Floats = npt.NDArray[np.float32]
+
+_CANDIDATES = 50
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A trained run, ready to predict.
+
+    Parameters
+    ----------
+    name : str
+    config : TrainConfig
+    card : mapping
+        What the run says of itself, as in card.json.
+    models : mapping
+        From fold to model; fold 0 where there is one split.
+    splits : mapping
+        From slide_id to its split in each fold.
+    device : torch.device
+    """
+
+    name: str
+    config: TrainConfig
+    card: Mapping[str, Any]
+    models: Mapping[int, Weno]
+    splits: Mapping[str, Mapping[int, str]]
+    device: torch.device
+
+    def models_for(self, slide_id: str) -> list[Weno]:
+        """Return the models to ask about a slide.
+
+        A slide that was tested in a fold is left to that fold's model, which has not
+        seen it in training; of any other slide all models are asked.
+        """
+        folds = self.splits.get(slide_id, {})
+        tested = [fold for fold, split in folds.items() if split == "test"]
+        return [self.models[fold] for fold in tested or self.models]
+
+
+def load_run(run_dir: Path, *, device: str = "auto") -> Run:
+    """Load a run folder.
+
+    Raises
+    ------
+    RunError
+        If it is not a finished run, or damaged.
+    """
+    target = choose_device(device)
+    card = read_card(run_dir)
+    config = TrainConfig.read(run_dir / CONFIG)
+    models = {}
+    for fold in range(1, config.folds + 1) if config.folds else [0]:
+        path = fold_folder(run_dir, fold, config.folds) / BEST
+        model = Weno(card["width"], config)
+        try:
+            load_model(model, load_tensors(path))
+        except RuntimeError as error:
+            raise RunError(f"{path}: not a model of this run: {error}") from error
+        models[fold] = model.to(target).eval()
+    name = run_dir.resolve().name
+    return Run(name, config, card, models, read_splits(run_dir), target)
+
+
+class _Output(NamedTuple):
+    """What one model says of a slide; of several models, their mean."""
+
+    bag_probability: Tensor  # ()
+    scores: Tensor  # (N,)
+    attention: Tensor  # (N,)
+    pseudo_labels: Tensor  # (N,)
+    probability: Tensor  # (N,)
+    calibrated: Tensor  # (N,)
+    familiarity: Tensor  # (N,)
+
+
+@torch.no_grad()
+def predict_features(run: Run, features: SlideFeatures) -> Prediction | None:
+    """Predict one slide from its features; None if it has no tiles.
+
+    Parameters
+    ----------
+    run : Run
+    features : SlideFeatures
+
+    Raises
+    ------
+    FeatureError
+        If the features are not of the run's encoder and tile spec.
+    """
+    card = run.card
+    check_features(features, card["encoder"], card["spec"], card["width"])
+    if not len(features.features):
+        return None
+    models = run.models_for(features.slide_id)
+    values = np.ascontiguousarray(features.features, dtype=np.float32)
+    raw = torch.from_numpy(values).to(run.device)  # (N, F)
+    asked = [_ask(model, raw) for model in models]
+    output = _Output(
+        *(torch.stack(values).mean(0) for values in zip(*asked, strict=True))
+    )
+    threshold = float(np.mean([model.threshold.item() for model in models]))
+    keep = torch.ones_like(output.probability, dtype=torch.bool)  # (N,)
+    re_attention = output.attention
+    if output.bag_probability.item() >= threshold:
+        keep = _keep(run.config, output)
+        attended = [m.teach(m.standardise(raw), keep).attention for m in models]
+        re_attention = torch.stack(attended).mean(0)
+    return Prediction(
+        slide_id=features.slide_id,
+        run=run.name,
+        class_name=card["class_names"][1],
+        threshold=threshold,
+        encoder=features.encoder,
+        spec=features.spec,
+        mpp=features.mpp,
+        slide_shape=features.slide_shape,
+        content_hash=features.content_hash,
+        origins=features.origins,
+        **_tile_values(output, keep, re_attention),
+        **_slide_values(output, run.config),
+    )
+
+
+def _ask(model: Weno, raw: Tensor) -> _Output:
+    x = model.standardise(raw)  # (N, F)
+    teacher = model.teach(x)
+    probability = model.probability(x)  # (N,)
+    return _Output(
+        torch.sigmoid(teacher.logits[0]),
+        teacher.scores,
+        teacher.attention,
+        model.pseudo_labels(teacher),
+        probability,
+        model.calibrated(probability),
+        model.standardise.familiarity(raw),
+    )
+
+
+def _keep(config: TrainConfig, output: _Output) -> Tensor:
+    """Return what is not an easy positive, of shape (N,).
+
+    A run that was trained without mining still tells the obvious from the rest: by
+    its threshold rule.
+    """
+    rule = MiningRule.of(config)
+    if rule.mode == "off":
+        rule = replace(rule, mode="threshold")
+    value = output.calibrated if config.mining_calibrated else output.probability
+    return keep_mask(value, rule, None)
+
+
+def _slide_values(output: _Output, config: TrainConfig) -> dict[str, Any]:
+    return {
+        "teacher_probability": output.bag_probability.item(),
+        "student_probability": output.probability.max().item(),
+        "student_top_mean": top_mean(output.probability, config.top_k).item(),
+    }
+
+
+def _tile_values(output: _Output, keep: Tensor, re_attention: Tensor) -> dict[str, Any]:
+    attention, probability = output.attention.cpu().numpy(), output.probability.cpu()
+    percentile = _percentile(attention)
+    return {
+        "score": output.scores.cpu().numpy(),
+        "attention": attention,
+        "attention_percentile": percentile,
+        "pseudo_label": output.pseudo_labels.cpu().numpy(),
+        "probability": probability.numpy(),
+        "re_attention": re_attention.cpu().numpy(),
+        "disagreement": percentile - _percentile(probability.numpy()),
+        "familiarity": output.familiarity.cpu().numpy(),
+        "easy_positive": ~keep.cpu().numpy(),
+        "candidate_rank": _candidate_rank(re_attention.cpu(), keep.cpu()),
+    }
+
+
+def _percentile(values: Floats) -> Floats:
+    """Return ranks in (0, 1); equal values share the middle of their ranks."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    middle = (counts.cumsum() - counts / 2) / len(values)
+    return middle[inverse].astype(np.float32)
+
+
+def _candidate_rank(re_attention: Tensor, keep: Tensor) -> npt.NDArray[np.int32]:
+    """Rank the tiles that re-attention finds first, the hidden ones left out."""
+    rank = np.zeros(len(keep), np.int32)
+    order = torch.argsort(re_attention, descending=True, stable=True)  # (N,)
+    first = order[keep[order]][:_CANDIDATES].numpy()
+    rank[first] = np.arange(1, len(first) + 1)
+    return rank
+
+
+@dataclass(frozen=True, slots=True)
+class PredictReport:
+    """How far a prediction job is; the slide's file is on disk.
+
+    Parameters
+    ----------
+    slide_id : str
+    done, total : int
+        Slides.
+    error : str or None
+        Why there is no prediction of this slide.
+    """
+
+    slide_id: str
+    done: int
+    total: int
+    error: str | None
+
+    @property
+    def fraction(self) -> float:
+        """Share of the whole job that is done, in [0, 1]."""
+        return self.done / self.total
+
+    @property
+    def text(self) -> str:
+        """What has been done, in a few words."""
+        return self.slide_id
+
+
+@dataclass(frozen=True, slots=True)
+class PredictResult:
+    """What a prediction job has done.
+
+    Parameters
+    ----------
+    predicted : tuple of str
+        Ids of the slides that have a prediction now.
+    empty : tuple of str
+        Slides without any tile: there is nothing to predict.
+    failed : mapping
+        From slide_id to the reason.
+    """
+
+    predicted: tuple[str, ...]
+    empty: tuple[str, ...]
+    failed: Mapping[str, str]
+
+
+def predict_project(
+    project: Project,
+    run: str,
+    slide_ids: Sequence[str] | None = None,
+    *,
+    device: str = "auto",
+) -> Generator[PredictReport, None, PredictResult]:
+    """Predict slides of a project, one file each, and list them in slides.csv.
+
+    A slide whose features are missing or do not fit is reported and skipped.
+
+    Parameters
+    ----------
+    project : Project
+    run : str
+    slide_ids : sequence of str, optional
+        None is all slides.
+    device : str
+
+    Returns
+    -------
+    PredictResult
+
+    Raises
+    ------
+    RunError
+        If the run cannot be loaded.
+    """
+    loaded = load_run(project.run_dir(run), device=device)
+    ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
+    predicted, empty, failed = [], [], {}
+    rows = read_rows(project.predictions_dir(run) / "slides.csv")
+    for done, slide_id in enumerate(ids, 1):
+        error = None
+        try:
+            features = read_slide_features(project, slide_id)
+            prediction = predict_features(loaded, features)
+        except FeatureError as problem:
+            error = failed[slide_id] = str(problem)
+        else:
+            if prediction is None:
+                empty.append(slide_id)
+                error = "no tiles: no tissue was found"
+            else:
+                path = project.prediction_path(run, slide_id)
+                write_prediction(path, prediction)
+                rows[slide_id] = slide_row(
+                    project.slide(slide_id), loaded.splits, prediction
+                )
+                predicted.append(slide_id)
+        yield PredictReport(slide_id, done, len(ids), error)
+    write_rows(project.predictions_dir(run) / "slides.csv", rows)
+    return PredictResult(tuple(predicted), tuple(empty), failed)
+
+
+def predict_slide(
+    run_dir: Path,
+    path: Path,
+    *,
+    mpp: float | tuple[float, float] | None = None,
+    device: str = "auto",
+) -> Generator[ExtractReport, None, Prediction]:
+    """Predict a slide file with a run folder alone, without any project.
+
+    Parameters
+    ----------
+    run_dir : Path
+    path : Path
+        The slide.
+    mpp : float or (float, float), optional
+        Size of a level-0 pixel in µm, ``(y, x)``, where the slide does not say it.
+    device : str
+
+    Raises
+    ------
+    RunError
+        If the run cannot be loaded, or the slide has no tiles.
+    SlideError
+        If the slide cannot be read.
+    """
+    from weno.features import extract_slide, get_encoder, read_features
+    from weno.slides import open_slide
+    from weno.tiles import TileSpec
+
+    run = load_run(run_dir, device=device)
+    encoder = get_encoder(run.card["encoder"], device=device)
+    spec = TileSpec.from_dict(run.card["spec"])
+    with tempfile.TemporaryDirectory() as folder, open_slide(path, mpp=mpp) as slide:
+        target = Path(folder) / "features.h5"
+        yield from extract_slide(slide, Path(path).stem, spec, encoder, target)
+        features = read_features(target)
+    prediction = predict_features(run, features)
+    if prediction is None:
+        raise RunError(f"{path}: no tissue was found, so there is nothing to predict")
+    return prediction

@@ -1,0 +1,119 @@
+"""What a fit tells while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """How far an epoch has come; promises nothing.
+
+    Parameters
+    ----------
+    fold, folds : int
+        1-based, and how many there are; 0 and 0 for a single split.
+    epoch, epochs : int
+        1-based, and how many there are at most.
+    stage : str
+        "teacher" or "student".
+    step, steps : int
+        Steps of the stage done, and how many there are.
+    """
+
+    fold: int
+    folds: int
+    epoch: int
+    epochs: int
+    stage: str
+    step: int
+    steps: int
+
+    @property
+    def done(self) -> int:
+        """Epochs done, over all folds."""
+        return max(0, self.fold - 1) * self.epochs + self.epoch - 1
+
+    @property
+    def total(self) -> int:
+        """Epochs at most, over all folds."""
+        return max(1, self.folds) * self.epochs
+
+    @property
+    def fraction(self) -> float:
+        """Share of the whole job that is done, in [0, 1], if it does not stop early."""
+        return self.done / self.total
+
+    @property
+    def text(self) -> str:
+        """What is being done, in a few words."""
+        return f"{_where(self)}, {self.stage}"
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """What an epoch did; its state is on disk.
+
+    Parameters
+    ----------
+    fold, folds, epoch, epochs : int
+        As in `StepReport`.
+    teacher_loss : float
+    student_loss : float or None
+        None while the student has not begun.
+    val_loss : float or None
+        The teacher's, on validation bags; None without any.
+    val_teacher_auc, val_student_auc, val_student_top_auc : float or None
+        Of bags; the student's by its maximum and by its mean over the top tiles.
+        None where validation has one class only.
+    mined : float
+        Share of the tiles of positive bags that was hidden from the teacher.
+    label_limits : (float, float)
+        Scores that stand for pseudo-label 0 and 1.
+    label_histogram : tuple of int
+        Pseudo-labels of the tiles of positive bags, in 20 bins over [0, 1].
+    is_best : bool
+        Whether this is the best epoch so far.
+    seconds : float
+    """
+
+    fold: int
+    folds: int
+    epoch: int
+    epochs: int
+    teacher_loss: float
+    student_loss: float | None
+    val_loss: float | None
+    val_teacher_auc: float | None
+    val_student_auc: float | None
+    val_student_top_auc: float | None
+    mined: float
+    label_limits: tuple[float, float]
+    label_histogram: tuple[int, ...]
+    is_best: bool
+    seconds: float
+
+    @property
+    def done(self) -> int:
+        """Epochs done, over all folds."""
+        return max(0, self.fold - 1) * self.epochs + self.epoch
+
+    @property
+    def total(self) -> int:
+        """Epochs at most, over all folds."""
+        return max(1, self.folds) * self.epochs
+
+    @property
+    def fraction(self) -> float:
+        """Share of the whole job that is done, in [0, 1], if it does not stop early."""
+        return self.done / self.total
+
+    @property
+    def text(self) -> str:
+        """What has been done, in a few words."""
+        return f"{_where(self)}, teacher loss {self.teacher_loss:.3f}"
+
+
+def _where(report: StepReport | EpochReport) -> str:
+    fold = f"fold {report.fold} of {report.folds}, " if report.folds else ""
+    return f"{fold}epoch {report.epoch}"

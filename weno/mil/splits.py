@@ -1,0 +1,134 @@
+"""Which slides train, validate and test: by patient, stratified, by seed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from weno.errors import FeatureError
+
+# With fewer patients of a class a split takes none rather than one of two.
+_MIN_TO_SHARE = 4
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from weno.mil.bags import Bag
+    from weno.mil.config import TrainConfig
+
+    Split = dict[str, str]  # slide_id to "train", "val" or "test"
+
+
+def make_splits(bags: Sequence[Bag], config: TrainConfig) -> list[Split]:
+    """Assign every slide a split, once or once per fold.
+
+    A patient is never divided. A split that the cohort prescribes wins; with folds,
+    slides prescribed as "train" or "val" stay so in every fold and the others take
+    their turn in the test split.
+
+    Parameters
+    ----------
+    bags : sequence of Bag
+        Labelled.
+    config : TrainConfig
+        `seed`, `val`, `test` and `folds` are used.
+
+    Returns
+    -------
+    list of dict
+        From slide_id to "train", "val" or "test"; one dict per fold.
+
+    Raises
+    ------
+    FeatureError
+        If a class would have no slide to train on.
+    """
+    rng = np.random.default_rng(config.seed)
+    patients = _patients(bags)
+    if not config.folds:
+        tested = _draw(patients, config.test, rng, "test")
+        return [_complete(bags, patients, tested, config.val, rng)]
+    turns = _turns(patients, config.folds, rng)
+    return [
+        _complete(bags, patients, {p for p in turns if turns[p] == k}, config.val, rng)
+        for k in range(config.folds)
+    ]
+
+
+def _patients(bags: Sequence[Bag]) -> dict[str, tuple[int, str | None]]:
+    """Return label (of any slide) and prescribed split of each patient."""
+    patients: dict[str, tuple[int, str | None]] = {}
+    for bag in sorted(bags, key=lambda bag: bag.slide_id):
+        label, split = patients.get(bag.patient_id, (0, None))
+        patients[bag.patient_id] = (max(label, bag.label or 0), split or bag.split)
+    return patients
+
+
+def _draw(
+    patients: dict[str, tuple[int, str | None]],
+    share: float,
+    rng: np.random.Generator,
+    name: str,
+) -> set[str]:
+    """Choose patients for a split: the prescribed ones, else a share of each class."""
+    chosen = {p for p, (_, split) in patients.items() if split == name}
+    if chosen:
+        return chosen
+    for label in (0, 1):
+        free = [p for p, (own, split) in patients.items() if own == label and not split]
+        count = min(round(share * len(free)), max(0, len(free) - 1))
+        if share and len(free) >= _MIN_TO_SHARE:
+            count = max(1, count)
+        chosen.update(free[i] for i in rng.permutation(len(free))[:count])
+    return chosen
+
+
+def _turns(
+    patients: dict[str, tuple[int, str | None]], folds: int, rng: np.random.Generator
+) -> dict[str, int]:
+    """Deal the patients that may be tested into folds, class by class."""
+    turns: dict[str, int] = {}
+    for label in (0, 1):
+        free = [
+            p
+            for p, (own, split) in patients.items()
+            if own == label and split in (None, "test")
+        ]
+        if len(free) < folds:
+            raise FeatureError(
+                f"{folds} folds need {folds} patients of each class to test, label "
+                f"{label} has {len(free)}: take fewer folds"
+            )
+        # The second class goes on where the first one ended: folds stay equal in size.
+        start = len(turns)
+        for place, i in enumerate(rng.permutation(len(free))):
+            turns[free[i]] = (start + place) % folds
+    return turns
+
+
+def _complete(
+    bags: Sequence[Bag],
+    patients: dict[str, tuple[int, str | None]],
+    tested: set[str],
+    val: float,
+    rng: np.random.Generator,
+) -> Split:
+    """Divide what is not tested into training and validation."""
+    rest = {p: patient for p, patient in patients.items() if p not in tested}
+    validated = _draw(rest, val, rng, "val")
+    splits = {
+        bag.slide_id: "test"
+        if bag.patient_id in tested
+        else "val"
+        if bag.patient_id in validated
+        else "train"
+        for bag in bags
+    }
+    trained = {bag.label for bag in bags if splits[bag.slide_id] == "train"}
+    if len(trained) < 2:
+        raise FeatureError(
+            f"of the {len(bags)} slides with tiles, those left for training have only "
+            f"label {trained or 'none'}: make val and test smaller, or add slides"
+        )
+    return splits

@@ -1,0 +1,329 @@
+"""Train a run: a generator of reports that leaves a self-contained folder."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from weno.errors import RunError
+from weno.mil.bags import PackedBags, check_cohort, load_bags
+from weno.mil.checkpoint import (
+    FitState,
+    load_model,
+    load_tensors,
+    restore_checkpoint,
+    save_checkpoint,
+    save_tensors,
+)
+from weno.mil.evaluation import auc
+from weno.mil.network import EpochResult, Weno, make_optimisers, train_epoch
+from weno.mil.reports import EpochReport, StepReport
+from weno.mil.run_folder import (
+    BEST,
+    CONFIG,
+    LAST,
+    append_metrics,
+    check_resumable,
+    finish_run,
+    fold_folder,
+    keep_metrics,
+    start_run,
+)
+from weno.mil.scores import BagScores, best_threshold, choose_device, score_bags
+from weno.mil.splits import make_splits
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from pathlib import Path
+
+    from weno.mil.bags import Bag
+    from weno.mil.config import TrainConfig
+    from weno.mil.splits import Split
+    from weno.project import Project
+
+    Reports = Generator[StepReport | EpochReport, None, None]
+
+_SECONDS_PER_REPORT = 0.25
+_HISTOGRAM_BINS = 20
+# Below this many validation slides of a class an AUC moves in steps too large to
+# choose an epoch by; the loss is used instead.
+_MIN_FOR_AUC = 10
+
+
+def run_context(project: Project) -> dict[str, Any]:
+    """Return what a run must know of its project to predict without it."""
+    return {
+        "encoder": project.encoder,
+        "spec": project.spec.to_dict(),
+        "class_names": list(project.class_names),
+    }
+
+
+def fit_project(
+    project: Project,
+    config: TrainConfig,
+    *,
+    name: str | None = None,
+    device: str = "auto",
+    resume: bool = False,
+) -> Generator[StepReport | EpochReport, None, Path]:
+    """Fit a run in a project, on its labelled slides; see `fit`.
+
+    Parameters
+    ----------
+    project : Project
+        Slides without a label can be predicted, but are not learnt from.
+    config : TrainConfig
+    name : str, optional
+        Of the run; the time now if not given, or, with `resume`, the newest run.
+    device : str
+    resume : bool
+    """
+    names = project.run_names()
+    if name is None:
+        newest = names[-1] if resume and names else None
+        name = newest or time.strftime("%Y-%m-%d_%H-%M-%S")
+    labelled = [row.slide_id for row in project.slides if row.label is not None]
+    return fit(
+        project.run_dir(name),
+        load_bags(project, labelled),
+        config,
+        device=device,
+        resume=resume,
+        context=run_context(project),
+    )
+
+
+def fit(
+    run_dir: Path,
+    bags: Sequence[Bag],
+    config: TrainConfig,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    context: Mapping[str, Any],
+) -> Generator[StepReport | EpochReport, None, Path]:
+    """Train teacher and student in turn; yield at least once an epoch.
+
+    Every epoch is on disk before it is reported, so leaving the loop loses nothing:
+    called again with `resume`, the fit goes on where it stood, and on the CPU ends
+    with the same weights as one that was never stopped.
+
+    Parameters
+    ----------
+    run_dir : Path
+        Folder of the run.
+    bags : sequence of Bag
+        All labelled; bags without tiles are left out and listed in the card.
+    config : TrainConfig
+    device : str
+        "auto", "cpu", "cuda" or another name that torch knows.
+    resume : bool
+        Go on with a run that was begun; begins one where there is none.
+    context : mapping
+        "encoder", "spec" and "class_names", see `run_context`.
+
+    Returns
+    -------
+    Path
+        `run_dir`.
+
+    Raises
+    ------
+    FeatureError
+        If the bags cannot be learnt from.
+    RunError
+        If there is a run already, or it cannot be resumed.
+    """
+    check_cohort(bags)
+    full = [bag for bag in bags if len(bag)]
+    splits = make_splits(full, config)
+    target = choose_device(device)
+    if not (run_dir / CONFIG).exists():
+        start_run(run_dir, bags, splits, config)
+    elif resume:
+        check_resumable(run_dir, bags, config)
+    else:
+        raise RunError(f"{run_dir}: there is a run already; resume it or name another")
+    outcomes = []
+    for number, split in enumerate(splits, 1 if config.folds else 0):
+        fold = _Fold(run_dir, full, split, config, number, target)
+        yield from fold.train()
+        outcomes.append(fold.outcome())
+    finish_run(run_dir, bags, context, outcomes)
+    return run_dir
+
+
+class _Fold:
+    """One model in training: everything that changes from epoch to epoch."""
+
+    def __init__(
+        self,
+        run_dir: Path,
+        bags: Sequence[Bag],
+        split: Split,
+        config: TrainConfig,
+        fold: int,
+        device: torch.device,
+    ) -> None:
+        self.config, self.fold, self.run_dir = config, fold, run_dir
+        self.folder = fold_folder(run_dir, fold, config.folds)
+        parts = {
+            name: [bag for bag in bags if split[bag.slide_id] == name]
+            for name in ("train", "val", "test")
+        }
+        torch.manual_seed(config.seed * 1000 + fold)
+        self.model = Weno(bags[0].features.shape[1], config)
+        self.model.standardise.adapt([bag.features for bag in parts["train"]])
+        self.model.to(device)
+        self.optimisers = make_optimisers(self.model, config)
+        self.bags = {
+            name: PackedBags.pack(part, device, self.model.standardise)
+            for name, part in parts.items()
+            if part
+        }
+        self.state = FitState()
+        self.reported = time.perf_counter()
+
+    def train(self) -> Reports:
+        """Run the epochs that are left."""
+        last = self.folder / LAST
+        if last.exists():
+            self.state = restore_checkpoint(last, self.model, self.optimisers)
+        keep_metrics(self.folder, self.state.epoch)
+        while not self.state.is_finished(self.config):
+            yield from self._epoch()
+
+    def _epoch(self) -> Reports:
+        started = time.perf_counter()
+        result = yield from self._steps()
+        report = self._judge(result, started)
+        if report.is_best:
+            self._choose_threshold()
+            save_tensors(self.folder / BEST, self._tensors())
+        # Metrics before the checkpoint: a kill between the two is repaired on resume.
+        append_metrics(self.folder, asdict(report))
+        save_checkpoint(self.folder / LAST, self.model, self.optimisers, self.state)
+        yield from self._pause(report)
+
+    def _steps(self) -> Generator[StepReport | EpochReport, None, EpochResult]:
+        """Train one epoch, reporting every now and then."""
+        config, epoch = self.config, self.state.epoch + 1
+        steps = train_epoch(
+            self.model,
+            self.optimisers,
+            self.bags["train"],
+            config,
+            epoch,
+        )
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as stop:
+                result: EpochResult = stop.value
+                return result
+            if time.perf_counter() - self.reported > _SECONDS_PER_REPORT:
+                yield from self._pause(
+                    StepReport(
+                        self.fold,
+                        config.folds,
+                        epoch,
+                        config.epochs,
+                        step.stage,
+                        step.done,
+                        step.total,
+                    )
+                )
+
+    def _pause(self, report: StepReport | EpochReport) -> Reports:
+        """Yield; whoever draws random numbers meanwhile does not change the run."""
+        state = torch.get_rng_state()
+        yield report
+        torch.set_rng_state(state)
+        self.reported = time.perf_counter()
+
+    def _judge(self, result: EpochResult, started: float) -> EpochReport:
+        """Validate, and move the state of the fit on."""
+        config = self.config
+        scores = None
+        if "val" in self.bags:
+            scores = score_bags(self.model, self.bags["val"], config)
+        if not math.isfinite(result.teacher_loss + (result.student_loss or 0)):
+            raise RunError(
+                f"training diverged in epoch {self.state.epoch + 1} (a loss is not "
+                f"finite): lower learning_rate, which is {config.learning_rate}"
+            )
+        validation = scores.metrics() if scores else {}
+        value = self._value(scores)
+        best = self.state.best_epoch
+        self.state = self.state.after(value)
+        positive = result.labels[self.bags["train"].positive]
+        histogram = torch.histc(positive.float().cpu(), _HISTOGRAM_BINS, 0, 1)
+        low, high = self.model.label_limits[0].tolist()
+        return EpochReport(
+            fold=self.fold,
+            folds=config.folds,
+            epoch=self.state.epoch,
+            epochs=config.epochs,
+            teacher_loss=result.teacher_loss,
+            student_loss=result.student_loss,
+            val_loss=validation.get("teacher_loss"),
+            val_teacher_auc=validation.get("teacher_bag_auc"),
+            val_student_auc=validation.get("student_bag_auc"),
+            val_student_top_auc=validation.get("student_bag_auc_top_mean"),
+            mined=result.mined,
+            label_limits=(low, high),
+            label_histogram=tuple(histogram.int().tolist()),
+            is_best=self.state.best_epoch != best,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _value(self, scores: BagScores | None) -> float:
+        """Return what epochs are compared by; smaller is better.
+
+        The first epochs do not compete: the student has yet to learn. Without
+        validation the latest epoch is the best.
+        """
+        epoch = self.state.epoch + 1
+        if epoch < min(self.config.min_epochs, self.config.epochs):
+            return float("inf")
+        if scores is None:
+            return -float(epoch)
+        if min(np.bincount(scores.labels, minlength=2)) < _MIN_FOR_AUC:
+            return scores.loss
+        teacher = auc(scores.labels, scores.teacher) or 0.0
+        return -(teacher + (auc(scores.labels, scores.student_top) or 0.0)) / 2
+
+    def _choose_threshold(self) -> None:
+        """Set the decision threshold, on training bags where validation cannot."""
+        for name in ("val", "train"):
+            if name in self.bags:
+                scores = score_bags(self.model, self.bags[name], self.config)
+                if len(set(scores.labels)) == 2:
+                    threshold = best_threshold(scores.labels, scores.teacher)
+                    self.model.threshold.fill_(threshold)
+                    return
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return {f"model.{k}": v for k, v in self.model.state_dict().items()}
+
+    def outcome(self) -> dict[str, Any]:
+        """Return the best model's numbers, for the card."""
+        load_model(self.model, load_tensors(self.folder / BEST))
+        return {
+            "fold": self.fold,
+            "epochs": self.state.epoch,
+            "best_epoch": self.state.best_epoch,
+            "threshold": self.model.threshold.item(),
+            "label_limits": self.model.label_limits.tolist(),
+            "metrics": {
+                name: score_bags(self.model, self.bags[name], self.config).metrics()
+                for name in ("val", "test")
+                if name in self.bags
+            },
+        }
