@@ -78,7 +78,7 @@ class Prediction:
     pseudo_label : ndarray of shape (N,), float32
         The score between the run's label limits, in [0, 1].
     probability : ndarray of shape (N,), float32
-        The student's, biased upward by the weights of its loss.
+        The student's, the bias of its loss undone: the pseudo-label it stands for.
     re_attention : ndarray of shape (N,), float32
         The teacher's attention with the easy positives left out.
     disagreement : ndarray of shape (N,), float32

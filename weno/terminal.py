@@ -204,10 +204,11 @@ def print_table(first: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
     """Print rows by name; the first column is headed `first`."""
     table = Table()
     table.add_column(first)
-    for column in next(iter(rows.values()), {}):
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    for column in columns:
         table.add_column(column.replace("_", " "), justify="right")
     for name, values in rows.items():
-        table.add_row(name, *(_cell(value) for value in values.values()))
+        table.add_row(name, *(_cell(values.get(column)) for column in columns))
     out.print(table)
 
 

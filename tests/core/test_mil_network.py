@@ -148,7 +148,7 @@ def test_answers_of_people_replace_pseudo_labels() -> None:
             strict=True,
         )
     ]
-    model = train(answered, TrainConfig(student_warmup=0, student_dropout=0.2), 15)
+    model = train(answered, TrainConfig(student_warmup=0, student_dropout=0.2), 20)
     x = torch.cat([torch.from_numpy(bag.features) for bag in bags])
     with torch.no_grad():
         found = auc(x[:, 3] > 0, model.probability(model.standardise(x)))

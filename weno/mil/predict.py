@@ -101,8 +101,8 @@ class _Output(NamedTuple):
     scores: Tensor  # (N,)
     attention: Tensor  # (N,)
     pseudo_labels: Tensor  # (N,)
-    probability: Tensor  # (N,)
-    calibrated: Tensor  # (N,)
+    raw_probability: Tensor  # (N,)
+    probability: Tensor  # (N,) calibrated
     familiarity: Tensor  # (N,)
 
 
@@ -178,7 +178,8 @@ def _keep(config: TrainConfig, output: _Output) -> Tensor:
     rule = MiningRule.of(config)
     if rule.mode == "off":
         rule = replace(rule, mode="threshold")
-    value = output.calibrated if config.mining_calibrated else output.probability
+    calibrated = config.mining_calibrated
+    value = output.probability if calibrated else output.raw_probability
     return keep_mask(value, rule, None)
 
 

@@ -1,0 +1,195 @@
+"""The Cohort dock: a project, its slides, and preparing them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari.utils.notifications import show_error
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_weno.docks import Dock, listen, text_label
+from napari_weno.jobs import QuietJob
+from napari_weno.new_project import NewProjectForm
+from napari_weno.prepare import PrepareBox
+from napari_weno.session import session_of
+from napari_weno.slide_table import SlideTable
+from napari_weno.survey import summary, survey
+from weno.errors import WenoError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import napari.viewer
+
+    from napari_weno.session import OpenedSlide
+    from napari_weno.survey import Survey
+    from weno.project import Project
+
+_NO_PROJECT = (
+    "No project is open. Give the folder of a project above, make a new one, or try "
+    "File > Open Sample > WENO. A slide can also be dropped on the canvas and looked "
+    "at without any project."
+)
+# Files may change many times a second while a job runs.
+_SURVEY_MS = 150
+
+
+class CohortWidget(Dock):
+    """The slides of a project: how far each is, opening it, preparing it.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._session = session_of(viewer)
+        self._counted: dict[Path, tuple[int, int]] = {}
+        self.path = QLineEdit()
+        self.open_button = QPushButton("Open…")
+        self.new_button = QPushButton("New…")
+        self.new_form = NewProjectForm()
+        self.summary = text_label(name="summary")
+        self.filter = QLineEdit()
+        self.table = SlideTable()
+        self.prepare = PrepareBox(self._session)
+        self._survey = QuietJob(self)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_SURVEY_MS)
+        self._explain()
+        self._lay_out()
+        self._connect()
+        self.table.hide_probability(self._session.blind)
+        self._on_project(self._session.project)
+        self._on_slide(self._session.opened)
+
+    def open_project(self, folder: str) -> None:
+        """Open a project; what is wrong with it becomes a notification."""
+        try:
+            self._session.open_project(folder)
+        except WenoError as error:
+            show_error(str(error))
+
+    def open_slide(self, slide_id: str) -> None:
+        """Show a slide; what is wrong with it becomes a notification."""
+        try:
+            self._session.open_slide(slide_id)
+        except WenoError as error:
+            show_error(str(error))
+
+    def _explain(self) -> None:
+        self.path.setPlaceholderText("project folder")
+        self.path.setToolTip("Folder of a project; Enter opens it")
+        self.open_button.setToolTip("Choose the folder of a project in a dialog")
+        self.new_button.setToolTip("Make a project of a CSV or a folder of slides")
+        self.filter.setPlaceholderText("Filter slides")
+        self.filter.setToolTip(
+            "Show only slides with this text in their name, label, split or status"
+        )
+        self.filter.setClearButtonEnabled(True)
+        self.new_form.hide()
+
+    def _lay_out(self) -> None:
+        line = QHBoxLayout()
+        line.addWidget(self.path, stretch=1)
+        line.addWidget(self.open_button)
+        line.addWidget(self.new_button)
+        contents = QWidget()
+        layout = QVBoxLayout(contents)
+        layout.addLayout(line)
+        layout.addWidget(self.new_form)
+        layout.addWidget(self.summary)
+        layout.addWidget(self.filter)
+        layout.addWidget(self.table, stretch=1)
+        layout.addWidget(self.prepare)
+        self._bottom = QWidget()
+        policy = QSizePolicy.Policy
+        self._bottom.setSizePolicy(policy.Preferred, policy.Expanding)
+        layout.addWidget(self._bottom)
+        layout.setAlignment(line, Qt.AlignmentFlag.AlignTop)
+        self.show_contents(contents)
+
+    def _connect(self) -> None:
+        session = self._session
+        listen(self, session.project_changed, self._on_project)
+        listen(self, session.slide_changed, self._on_slide)
+        listen(self, session.blind_changed, self.table.hide_probability)
+        listen(self, session.files_changed, self._look_soon)
+        listen(self, session.prediction_changed, self._look_soon)
+        self.path.returnPressed.connect(self._open_path)
+        self.open_button.clicked.connect(self._browse)
+        self.new_button.clicked.connect(self._toggle_new)
+        self.new_form.created.connect(lambda new: self.open_project(new.root))
+        self.filter.textChanged.connect(self.table.filter_by)
+        self.table.open_requested.connect(self.open_slide)
+        self.table.selected_changed.connect(session.select_slides)
+        self._timer.timeout.connect(self._look)
+        self._survey.reported.connect(self._show_survey)
+        self._survey.returned.connect(self._show_survey)
+        self._survey.failed.connect(lambda error: show_error(str(error)))
+
+    def _open_path(self) -> None:
+        self.open_project(self.path.text().strip())
+
+    def _browse(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "Open a project")
+        if chosen:
+            self.open_project(chosen)
+
+    def _toggle_new(self) -> None:
+        self.new_form.setVisible(self.new_form.isHidden())
+        if not self.new_form.isHidden():
+            self.new_form.folder.setFocus()
+
+    def _on_project(self, project: Project | None) -> None:
+        for widget in (self.filter, self.table):
+            widget.setVisible(project is not None)
+        self._bottom.setVisible(project is None)
+        self.prepare.forget_failures()
+        self._tiles: int | None = None
+        self._survey.cancel()
+        self.table.show_states([], "positive")
+        if project is None:
+            self.summary.setText(_NO_PROJECT)
+            return
+        self.path.setText(str(project.root))
+        self.summary.setText(f"{len(project.slides):,} slides")
+        self._look()
+
+    def _on_slide(self, opened: OpenedSlide | None) -> None:
+        slide_id = opened.slide_id if opened else None
+        self.table.slides.show_opened(slide_id)
+
+    def _look_soon(self, _: object = None) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _look(self) -> None:
+        """Find out in the background how far each slide is."""
+        session = self._session
+        if session.project is not None:
+            self._survey.run(survey, session.project, session.run, self._counted)
+
+    def _show_survey(self, found: Survey) -> None:
+        project = self._session.project
+        if project is None:
+            return
+        self.table.show_states(found.states, project.class_names[1])
+        self.prepare.show_unprepared(
+            [state.row.slide_id for state in found.states if not state.has_features]
+        )
+        if found.tiles is not None or self._tiles is None:
+            self._tiles = found.tiles
+        self.summary.setText(summary(found.states, self._tiles))
+        self._on_slide(self._session.opened)

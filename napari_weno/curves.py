@@ -1,0 +1,145 @@
+"""Live curves of a fit: losses, validation AUC, mined share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_weno.train_jobs import History
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """Colours of the curves, chosen for a background.
+
+    Parameters
+    ----------
+    background, text, teacher, student, validation, mined : str
+        As ``#rrggbb``.
+    """
+
+    background: str
+    text: str
+    teacher: str
+    student: str
+    validation: str
+    mined: str
+
+
+# Told apart by colour-blind eyes, and at least 4.5 : 1 against their background.
+DARK = Palette("#262930", "#f0f1f2", "#e69f00", "#56b4e9", "#d9a3c7", "#5cc8a0")
+LIGHT = Palette("#efebe9", "#3b3a39", "#9a4a00", "#005f99", "#8a3d6b", "#00604a")
+
+_PLOTS = (
+    (
+        "Loss",
+        "Falls while the model learns; validation is the teacher's on slides that it "
+        "did not learn from. The student begins after its warm-up",
+        (
+            ("teacher", "teacher_loss"),
+            ("student", "student_loss"),
+            ("validation", "val_loss"),
+        ),
+    ),
+    (
+        "Validation AUC",
+        "Of slides the model did not learn from; 1 is perfect, 0.5 is chance",
+        (("teacher", "val_teacher_auc"), ("student", "val_student_auc")),
+    ),
+    (
+        "Mined share",
+        "Share of the tiles of positive slides that is hidden from the teacher",
+        (("mined", "mined"),),
+    ),
+)
+_HEIGHT = 96
+
+
+class Curves(QWidget):
+    """Plots the epochs of a fit as they come."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._palette = DARK
+        self._titles: list[QLabel] = []
+        self._plots: list[Any] = []
+        self._lines: dict[str, Any] = {}
+        self._drawn: set[str] = set()
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(2)
+        policy = QSizePolicy.Policy
+        self.setSizePolicy(policy.Preferred, policy.Fixed)
+        self.hide()
+
+    def set_theme(self, *, dark: bool) -> None:
+        """Use colours that can be read on a theme's background."""
+        self._palette = DARK if dark else LIGHT
+        self._paint()
+
+    def show_history(self, history: History) -> None:
+        """Draw what is known."""
+        if not self._plots:
+            self._build()
+        drawn = set()
+        for name, line in self._lines.items():
+            epochs, values = history.series(name)
+            line.setData(epochs, values)
+            if any(values):
+                drawn.add(name)
+        self._drawn = drawn
+        self._paint()
+        self.show()
+
+    def _build(self) -> None:
+        # Half a second that only who trains has to wait.
+        import pyqtgraph
+
+        for title, tooltip, series in _PLOTS:
+            label, plot = QLabel(title), pyqtgraph.PlotWidget()
+            plot.setFixedHeight(_HEIGHT)
+            plot.setMouseEnabled(x=False, y=False)
+            plot.hideButtons()
+            plot.setMenuEnabled(False)
+            plot.getAxis("left").setWidth(38)
+            plot.getPlotItem().setContentsMargins(0, 8, 8, 0)
+            plot.setToolTip(tooltip)
+            label.setToolTip(tooltip)
+            for _, name in series:
+                self._lines[name] = plot.plot([], [])
+            self._titles.append(label)
+            self._plots.append(plot)
+            self._layout.addWidget(label)
+            self._layout.addWidget(plot)
+        for plot in self._plots:
+            plot.setLimits(yMin=0)
+        self._plots[1].setYRange(0, 1, padding=0.1)
+        self._paint()
+
+    def _paint(self) -> None:
+        palette = self._palette
+        for (title, _, series), label, plot in zip(
+            _PLOTS, self._titles, self._plots, strict=False
+        ):
+            drawn = [(who, name) for who, name in series if name in self._drawn]
+            plot.setBackground(palette.background)
+            for side in ("left", "bottom"):
+                plot.getAxis(side).setPen(palette.text)
+                plot.getAxis(side).setTextPen(palette.text)
+            for who, name in drawn:
+                self._lines[name].setPen(getattr(palette, who), width=2)
+            label.setText(_title(title, [who for who, _ in drawn], palette))
+            # Nothing is mined, or no validation AUC: an empty plot tells nothing.
+            label.setVisible(bool(drawn))
+            plot.setVisible(bool(drawn))
+
+
+def _title(title: str, names: Sequence[str], palette: Palette) -> str:
+    """Return a title that is a legend, too, of the curves that there are."""
+    marks = (f"<span style='color:{getattr(palette, n)}'>● {n}</span>" for n in names)
+    return " &nbsp;".join([title, *marks])

@@ -1,0 +1,187 @@
+"""What the docks have in common: listening, scrolling, choosing slides."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakMethod
+
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QHeaderView,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari.viewer import Viewer
+
+Which = Literal["open", "selected", "rest"]
+
+
+def listen(widget: QWidget, signal: Any, slot: Callable[..., Any]) -> None:
+    """Connect a signal that is not Qt's for as long as a widget exists.
+
+    Such a signal would else call into a widget that Qt has destroyed already.
+
+    Parameters
+    ----------
+    widget : QWidget
+    signal : psygnal signal or napari event emitter
+        Keeps only a weak reference to the slot, so that a closed dock goes.
+    slot : bound method
+    """
+    signal.connect(slot)
+    widget.destroyed.connect(partial(_disconnect, signal, WeakMethod(slot)))
+
+
+def _disconnect(signal: Any, slot: WeakMethod[Callable[..., Any]], *_: Any) -> None:
+    alive = slot()
+    if alive is not None:
+        with suppress(ValueError):
+            signal.disconnect(alive)
+
+
+def on_mouse_move(
+    widget: QWidget, viewer: Viewer, slot: Callable[[tuple[float, ...]], None]
+) -> None:
+    """Tell a widget where the mouse is on the canvas, for as long as it exists.
+
+    Parameters
+    ----------
+    widget : QWidget
+    viewer : napari.Viewer
+    slot : bound method
+        Called with the world position ``(…, y, x)``.
+    """
+    method = WeakMethod(slot)
+
+    def callback(_viewer: Viewer, event: Any) -> None:
+        alive = method()
+        if alive is not None:
+            alive(event.position)
+
+    def remove(_: object = None) -> None:
+        with suppress(ValueError):
+            viewer.mouse_move_callbacks.remove(callback)
+
+    viewer.mouse_move_callbacks.append(callback)
+    widget.destroyed.connect(remove)
+
+
+class Dock(QWidget):
+    """A widget for the side of the window, whose contents scroll if it is too low."""
+
+    def sizeHint(self) -> QSize:
+        return QSize(400, 700)
+
+    def show_contents(self, contents: QWidget) -> None:
+        """Make `contents` all that the dock shows."""
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(contents)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(area)
+        # A policy that wants height keeps napari from adding a stretch below.
+        policy = QSizePolicy.Policy
+        self.setSizePolicy(policy.Preferred, policy.Expanding)
+        self.setMinimumWidth(320)
+
+
+def text_label(text: str = "", name: str = "") -> QLabel:
+    """Make a label that wraps its text, which can be selected and copied."""
+    label = QLabel(text)
+    label.setObjectName(name)
+    label.setWordWrap(True)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    # A path without a space must not force the dock to its own width.
+    policy = QSizePolicy.Policy
+    label.setSizePolicy(policy.Ignored, policy.Minimum)
+    return label
+
+
+def say(label: QLabel, text: str) -> None:
+    """Show a text; a label without one takes no room."""
+    label.setText(text)
+    label.setVisible(bool(text))
+
+
+def may_shrink(combo: QComboBox) -> None:
+    """Let a combo box be narrower than its longest item."""
+    policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+    combo.setSizeAdjustPolicy(policy)
+    combo.setMinimumContentsLength(8)
+
+
+def fit_columns(table: QTableView, first: int = 1, rows: int = 200) -> None:
+    """Make columns as wide as their texts; the ones before `first` share the rest.
+
+    Qt's own fitting leaves room for a sort arrow in each column and looks at every
+    row: too wide for a dock, too slow for thousands.
+    """
+    model, header = table.model(), table.horizontalHeader()
+    metrics = table.fontMetrics()
+    for column in range(model.columnCount()):
+        if column < first:
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
+            continue
+        texts = [str(model.headerData(column, Qt.Orientation.Horizontal))]
+        for row in range(min(rows, model.rowCount())):
+            texts.append(str(model.index(row, column).data()))
+        # Bold text, and the padding that the style puts around it.
+        width = 1.12 * max(metrics.horizontalAdvance(text) for text in texts) + 14
+        header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
+        header.resizeSection(column, round(width))
+
+
+class SlideChoice(QComboBox):
+    """Which slides a job is for: the open one, the selected ones or the rest.
+
+    Parameters
+    ----------
+    rest : str
+        What the third choice is called.
+    """
+
+    def __init__(self, rest: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._rest = rest
+        may_shrink(self)
+        self.addItem("This slide", "open")
+        self.addItem("Selected slides", "selected")
+        self.addItem(rest, "rest")
+        self.setToolTip(
+            "The slide that is open, those selected in the Cohort dock, or all others"
+        )
+
+    @property
+    def which(self) -> Which:
+        """The choice."""
+        which: Which = self.currentData()
+        return which
+
+    def show_counts(self, selected: int, rest: int) -> None:
+        """Say how many slides the second and third choice mean."""
+        self.setItemText(1, f"Selected slides ({selected:,})")
+        self.setItemText(2, f"{self._rest} ({rest:,})")
+
+    def pick(
+        self, opened: str | None, selected: Sequence[str], rest: Sequence[str]
+    ) -> list[str]:
+        """Return the ids of the slides that are chosen."""
+        if self.which == "open":
+            return [] if opened is None else [opened]
+        return list(selected if self.which == "selected" else rest)

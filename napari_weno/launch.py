@@ -1,0 +1,95 @@
+"""Opening napari from the command line, on a slide or a project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_weno.session import session_of, show_dock
+from weno.errors import ProjectError
+from weno.project import Project
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+_PLUGIN = "napari-weno"
+_SETTINGS = "project.toml"
+
+
+def view(project: Path, slide: str | None, run: str | None) -> None:
+    """Open napari and return when its window is closed.
+
+    Parameters
+    ----------
+    project : Path
+        Project folder; need not be one if `slide` is a file.
+    slide : str, optional
+        A slide file, or the id of a slide of the project.
+    run : str, optional
+        Run whose predictions are shown; the newest if not given.
+
+    Raises
+    ------
+    ProjectError
+        If there is neither a project nor a slide file.
+    """
+    import napari
+
+    is_file = slide is not None and Path(slide).is_file()
+    if not is_file and slide is not None:
+        Project.open(project).slide(slide)
+    viewer = napari.Viewer(title="WENO")
+    if (project / _SETTINGS).is_file():
+        session = session_of(viewer)
+        session.open_project(project)
+        if run is not None:
+            session.choose_run(run)
+        show_dock(viewer, "Cohort")
+        if slide is not None and not is_file:
+            session.open_slide(slide)
+    elif not is_file:
+        raise ProjectError(
+            f"{project.resolve()} is not a project; give a slide file, or make a "
+            "project with: weno init PROJECT --slides CSV_OR_FOLDER"
+        )
+    if is_file:
+        viewer.open(slide, plugin=_PLUGIN)
+    napari.run()
+
+
+def show_demo(project: Path, slide_id: str, screenshot: Path | None) -> None:
+    """Open napari on a predicted slide with overlays and the Review dock.
+
+    Parameters
+    ----------
+    project : Path
+    slide_id : str
+    screenshot : Path, optional
+        Save a picture of the whole window there and close it again.
+    """
+    import napari
+
+    viewer = napari.Viewer(title="WENO demo")
+    viewer.window.resize(1500, 950)
+    session = session_of(viewer)
+    session.open_project(project)
+    session.open_slide(slide_id)
+    review = show_dock(viewer, "Review")
+    # The whole slide is to be seen first, not the first tile alone.
+    review.setup.ready.connect(viewer.reset_view)
+    # A blind review would begin by hiding what the demo is to show.
+    review.begin_open_slide(blind=False)
+    if screenshot is None:
+        napari.run()
+    else:
+        save_screenshot(viewer, screenshot)
+        viewer.close()
+
+
+def save_screenshot(viewer: Viewer, path: Path) -> None:
+    """Save a picture of the whole window once everything is drawn."""
+    from qtpy.QtTest import QTest
+
+    QTest.qWait(1500)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    viewer.screenshot(str(path), canvas_only=False, flash=False)

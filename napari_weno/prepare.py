@@ -1,0 +1,312 @@
+"""The Prepare box of the Cohort dock: from tissue to features, with an estimate."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QFormLayout, QGroupBox, QPushButton
+
+from napari_weno.docks import SlideChoice, listen, say, text_label
+from napari_weno.jobs import JobBar, QuietJob
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from qtpy.QtWidgets import QWidget
+
+    from napari_weno.session import Session
+    from weno.project import Project
+
+_SAMPLED_SLIDES = 4
+_SAMPLED_TILES = 32
+_BYTES_PER_VALUE = 4
+_SHOWN_FAILURES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What preparing some slides is going to take.
+
+    Parameters
+    ----------
+    slides : int
+        How many are to be prepared.
+    sampled : int
+        How many of them were looked at.
+    tiles : int
+        Expected in all of them.
+    seconds : float or None
+        None if the encoder is too heavy to try it out.
+    size : int or None
+        Bytes on disk.
+    """
+
+    slides: int
+    sampled: int
+    tiles: int
+    seconds: float | None
+    size: int | None
+
+    def __str__(self) -> str:
+        about = "" if self.sampled == self.slides else "about "
+        told = [f"{about}{self.tiles:,} tiles in {_count(self.slides, 'slide')}"]
+        if self.seconds is not None:
+            told.append(f"about {_duration(self.seconds)}")
+        if self.size is not None:
+            told.append(f"{max(self.size, 100_000) / 1e6:,.1f} MB on disk")
+        return " · ".join(told)
+
+
+def estimate(
+    project: Project, slide_ids: Sequence[str]
+) -> Generator[Estimate, None, Estimate]:
+    """Look at a few slides and tell what preparing all of them is going to take.
+
+    Parameters
+    ----------
+    project : Project
+    slide_ids : sequence of str
+        Slides without features.
+    """
+    from weno.errors import SlideError
+
+    step = max(1, len(slide_ids) // _SAMPLED_SLIDES)
+    sample = slide_ids[::step][:_SAMPLED_SLIDES]
+    # Trying out a network would load its weights, which may take minutes.
+    encoder = _built_in(project.encoder)
+    tiles, seconds, seen = 0, 0.0, 0
+    result = Estimate(len(slide_ids), 0, 0, None, None)
+    for slide_id in sample:
+        try:
+            slide_tiles, slide_seconds = _try_out(project, slide_id, encoder)
+        except SlideError:
+            continue
+        tiles, seconds, seen = tiles + slide_tiles, seconds + slide_seconds, seen + 1
+        factor = len(slide_ids) / seen
+        expected = round(tiles * factor)
+        result = Estimate(
+            slides=len(slide_ids),
+            sampled=seen,
+            tiles=expected,
+            seconds=seconds * factor if encoder else None,
+            size=expected * encoder.dim * _BYTES_PER_VALUE if encoder else None,
+        )
+        yield result
+    return result
+
+
+def _built_in(name: str) -> Any:
+    from weno.features import get_encoder
+
+    return None if ":" in name else get_encoder(name, device="cpu")
+
+
+def _try_out(project: Project, slide_id: str, encoder: Any) -> tuple[int, float]:
+    """Count the tiles of a slide and guess the seconds it takes to encode them."""
+    from weno.tiles import read_tiles, tile_grid
+
+    start = time.perf_counter()
+    with project.open_slide(slide_id) as slide:
+        grid = tile_grid(slide, project.spec)
+        found = time.perf_counter()
+        first = len(grid) // 2
+        some = range(first, min(len(grid), first + _SAMPLED_TILES))
+        if encoder is None or not some:
+            return len(grid), found - start
+        encoder.encode(read_tiles(slide, grid, project.spec, some))
+    per_tile = (time.perf_counter() - found) / len(some)
+    return len(grid), found - start + per_tile * len(grid)
+
+
+class PrepareBox(QGroupBox):
+    """Chooses slides, says what they will take, and extracts their features.
+
+    Parameters
+    ----------
+    session : Session
+    """
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__("Prepare", parent)
+        self._session = session
+        self._unprepared: list[str] = []
+        self._failed: dict[str, str] = {}
+        self.how = text_label(name="how")
+        self.add_button = QPushButton()
+        self.add_button.setToolTip("Write the open slide into the project's slides.csv")
+        self.choice = SlideChoice("All without features")
+        self.preview = text_label(name="preview")
+        self.job = JobBar(
+            "Prepare",
+            "Find the tissue, cut it into tiles and encode each tile. Goes on where it "
+            "was stopped",
+        )
+        self.failures = text_label(name="failures")
+        self._estimate = QuietJob(self)
+        self._lay_out()
+        self._connect()
+        self._on_slide()
+
+    def show_unprepared(self, slide_ids: list[str]) -> None:
+        """Say which slides of the project have no features yet."""
+        if slide_ids != self._unprepared:
+            self._unprepared = slide_ids
+            self._refresh()
+
+    def forget_failures(self) -> None:
+        """Forget what failed: another project is open."""
+        self._failed = {}
+        say(self.failures, "")
+        self._refresh()
+
+    def _lay_out(self) -> None:
+        form = QFormLayout(self)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow(self.how)
+        form.addRow(self.add_button)
+        form.addRow("For", self.choice)
+        form.addRow(self.preview)
+        form.addRow(self.job)
+        form.addRow(self.failures)
+        say(self.failures, "")
+
+    def _connect(self) -> None:
+        listen(self, self._session.slide_changed, self._on_slide)
+        listen(self, self._session.project_changed, self._on_slide)
+        listen(self, self._session.selected_changed, self._refresh)
+        self.add_button.clicked.connect(self._add_open_slide)
+        self.choice.currentIndexChanged.connect(self._refresh)
+        self._estimate.reported.connect(self._show_estimate)
+        self._estimate.returned.connect(self._show_estimate)
+        self._estimate.failed.connect(lambda error: say(self.preview, str(error)))
+        self.job.start_requested.connect(self._start)
+        self.job.reported.connect(self._on_report)
+        self.job.returned.connect(self._on_result)
+        self.job.ended.connect(self._on_end)
+
+    def _chosen(self) -> list[str]:
+        """Return the chosen slides that have no features yet."""
+        opened = self._session.opened
+        chosen = self.choice.pick(
+            opened.slide_id if opened else None,
+            self._session.selected,
+            self._unprepared,
+        )
+        todo = set(self._unprepared)
+        return [slide_id for slide_id in chosen if slide_id in todo]
+
+    def _on_slide(self, _: object = None) -> None:
+        project, opened = self._session.project, self._session.opened
+        stranger = bool(project and opened and opened.slide_id is None)
+        self.add_button.setVisible(stranger)
+        if opened is not None and stranger:
+            self.add_button.setText(f"Add {_shortened(opened.name)} to the project")
+        self._refresh()
+
+    def _refresh(self, _: object = None) -> None:
+        """Show the choices, and ask for a new estimate."""
+        project = self._session.project
+        self.setVisible(project is not None)
+        if project is None:
+            return
+        spec = project.spec
+        overlap = f", every {spec.stride_um:g} µm" if spec.stride_um else ""
+        self.how.setText(
+            f"Tiles of {spec.tile_um:g} µm at {spec.mpp:g} µm/px{overlap} · "
+            f"encoder {project.encoder}"
+        )
+        self.choice.show_counts(len(self._session.selected), len(self._unprepared))
+        chosen = self._chosen()
+        self.job.button.setEnabled(bool(chosen) or self.job.running)
+        if self.job.running:
+            return
+        self._estimate.cancel()
+        if chosen:
+            say(self.preview, "Counting tiles…")
+            self._estimate.run(estimate, project, chosen)
+        else:
+            say(self.preview, self._why_nothing())
+
+    def _why_nothing(self) -> str:
+        if self.choice.which == "rest":
+            return "All slides are prepared."
+        if self.choice.which == "selected":
+            if self._session.selected:
+                return "The selected slides are prepared."
+            return "Select slides in the table."
+        opened = self._session.opened
+        if opened is None:
+            return "Open a slide: double-click it in the table."
+        if opened.slide_id is None:
+            return "The open slide is not in the project yet."
+        return "This slide is prepared."
+
+    def _show_estimate(self, result: Estimate) -> None:
+        if result.sampled:
+            say(self.preview, str(result))
+        else:
+            say(self.preview, f"{_count(result.slides, 'slide')}; none can be read.")
+
+    def _add_open_slide(self) -> None:
+        row = self._session.add_open_slide()
+        self._unprepared = [*self._unprepared, row.slide_id]
+        self.choice.setCurrentIndex(0)
+        self._on_slide()
+
+    def _start(self) -> None:
+        from weno.features import extract
+
+        chosen = self._chosen()
+        if chosen:
+            self._estimate.cancel()
+            for slide_id in chosen:
+                self._failed.pop(slide_id, None)
+            self._show_failures()
+            self.job.say("")
+            self.job.run(extract, self._session.project, chosen)
+
+    def _on_report(self, report: Any) -> None:
+        self.job.show_report(report)
+        if report.error:
+            self._failed[report.slide_id] = report.error
+            self._show_failures()
+        if report.finished:
+            self._session.files_changed.emit()
+
+    def _on_result(self, result: Any) -> None:
+        self._failed.update(result.failed)
+        self._show_failures()
+        self.job.say(f"{_count(len(result.extracted), 'slide')} prepared.")
+
+    def _on_end(self) -> None:
+        self._session.files_changed.emit()
+        self._refresh()
+
+    def _show_failures(self) -> None:
+        told = [f"{name}: {why}" for name, why in self._failed.items()]
+        if len(told) > _SHOWN_FAILURES:
+            rest = len(told) - _SHOWN_FAILURES
+            told = [*told[:_SHOWN_FAILURES], f"and {rest} more: see the table"]
+        say(self.failures, "\n".join([f"{len(self._failed)} failed", *told]))
+        self.failures.setVisible(bool(self._failed))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _shortened(name: str, length: int = 24) -> str:
+    if len(name) <= length:
+        return name
+    half = length // 2
+    return f"{name[:half]}…{name[-half:]}"

@@ -1,0 +1,375 @@
+"""The Review dock: tile by tile through the queue, a key an answer."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_error
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QMainWindow,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_weno.curtain import Curtain
+from napari_weno.docks import Dock, listen, say
+from napari_weno.jobs import JobBar
+from napari_weno.review_jobs import export_csv, export_geojson
+from napari_weno.review_keys import ReviewKeys
+from napari_weno.review_page import SHOWN_ANSWERS, ReviewPage
+from napari_weno.review_round import (
+    ReviewRound,
+    others_text,
+    values_text,
+    verdict_name,
+)
+from napari_weno.review_setup import ReviewSetup
+from napari_weno.session import session_of
+from weno.errors import ReviewError, WenoError
+from weno.review import (
+    ReviewStore,
+    Verdict,
+    queue_path,
+    read_verdicts,
+    write_queue,
+)
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_weno.session import Session
+    from weno.review import Queue, QueueItem, ReviewTile
+
+_BLIND, _HELD = "blind", "held"
+_VALUES = "values"
+
+
+class ReviewWidget(Dock):
+    """Asks about one tile after the other and saves each answer.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._session: Session = session_of(viewer)
+        self._round: ReviewRound | None = None
+        self._held = ExitStack()
+        self._curtain = Curtain(self._session)
+        self._keys = ReviewKeys(parent=self)
+        self.setup = ReviewSetup(self._session)
+        self.page = ReviewPage()
+        self.exports = JobBar("")
+        self.csv = QPushButton("Export CSV")
+        self.geojson = QPushButton("Export GeoJSON")
+        self._lay_out()
+        self._connect()
+        self._on_project()
+
+    @property
+    def round(self) -> ReviewRound | None:
+        """The queue being answered, None between reviews."""
+        return self._round
+
+    def _lay_out(self) -> None:
+        self.exports.button.hide()
+        self.csv.setToolTip("All reviewers' answers as one table, in review/exports")
+        self.geojson.setToolTip("One file per slide that QuPath opens, same folder")
+        row = QHBoxLayout()
+        row.addWidget(self.csv)
+        row.addWidget(self.geojson)
+        self.start = QWidget()
+        start = QVBoxLayout(self.start)
+        start.setContentsMargins(0, 0, 0, 0)
+        start.addWidget(self.setup)
+        start.addLayout(row)
+        start.addWidget(self.exports)
+        contents = QWidget()
+        layout = QVBoxLayout(contents)
+        layout.addWidget(self.start)
+        layout.addWidget(self.page)
+        self.page.hide()
+        self.show_contents(contents)
+
+    def _connect(self) -> None:
+        session, page = self._session, self.page
+        listen(self, session.project_changed, self._on_project)
+        listen(self, session.files_changed, self._check_exports)
+        listen(self, session.tile_changed, self._on_tile)
+        listen(self, session.viewer.layers.events.inserted, self._on_layer)
+        self.setup.ready.connect(self._begin)
+        self._keys.put_on(page)
+        self._keys.pressed.connect(self._act)
+        self._keys.released.connect(self._on_released)
+        page.acted.connect(self._act)
+        page.recalled.connect(self._recall)
+        page.left.connect(self.end)
+        page.blind.toggled.connect(self._show_tile)
+        page.on_canvas.toggled.connect(self._take_canvas_keys)
+        self.csv.clicked.connect(lambda: self._export(export_csv))
+        self.geojson.clicked.connect(lambda: self._export(export_geojson))
+        self.exports.reported.connect(
+            lambda step: self.exports.show_progress(step.done, step.total, step.text)
+        )
+        self.exports.returned.connect(self.exports.say)
+        self.exports.ended.connect(self._check_exports)
+        # With the dock go its hold on the verdict file and what it has hidden.
+        self.destroyed.connect(self._held.close)
+
+    def begin_open_slide(self, *, blind: bool) -> None:
+        """Start to review the candidates of the slide shown, without an audit.
+
+        Parameters
+        ----------
+        blind : bool
+            Whether what the model says is hidden until the answer.
+        """
+        self.page.blind.setChecked(blind)
+        self.setup.slides.setCurrentIndex(self.setup.slides.findData("open"))
+        self.setup.audit.setValue(0)
+        self.setup.job.button.click()
+
+    def _begin(self, queue: Queue) -> None:
+        """Open the verdict file and show the first tile without an answer."""
+        project = self._session.project
+        if project is None:
+            return
+        folder = project.review_dir
+        try:
+            store = self._held.enter_context(
+                ReviewStore(folder, self.setup.reviewer.text().strip())
+            )
+            others = read_verdicts(folder)
+            write_queue(queue_path(folder, queue.run), queue)
+        except ReviewError as error:
+            self._held.close()
+            self.setup.job.say(str(error))
+            show_error(str(error))
+            return
+        self._held.callback(_uncover, self._session, self._curtain)
+        others.pop(store.reviewer, None)
+        self._round = ReviewRound(queue, store, others)
+        self.page.set_classes(project.class_names)
+        say(self.page.last, "")
+        self.start.hide()
+        self.page.show()
+        self.page.setFocus()
+        self._show_tile()
+
+    def end(self) -> None:
+        """End the review: everything is saved, overlays and keys are given back."""
+        self._round = None
+        self._held.close()
+        self.page.on_canvas.setChecked(False)
+        self.page.crop.clear()
+        self.page.hide()
+        self.start.show()
+        self._session.files_changed.emit()
+
+    def _show_tile(self, _: object = None) -> None:
+        """Show the tile asked about, on the canvas and here."""
+        current = self._round
+        if current is None:
+            return
+        item, blind = current.item, self.page.blind.isChecked()
+        hidden, covered = (
+            current.hides(blind=blind),
+            current.hides_overlays(blind=blind),
+        )
+        if covered:
+            # Before anything of its slide can be seen.
+            self._cover(covered)
+        on_screen = self._open_slide(item.tile)
+        if on_screen:
+            self._session.show_verdicts(current.verdicts_on(item.tile.content_hash))
+            self._session.show_outline(item.tile)
+            self._session.centre_on(item.index)
+        self._cover(covered)
+        self._curtain.take_seen()
+        self._session.choose_tile(None if covered else item.index)
+        self._describe(hidden=hidden)
+
+    def _cover(self, covered: bool) -> None:
+        """Hide what the model says of tiles, in every dock, or show it again."""
+        self._session.set_blind(covered)
+        if covered:
+            self._curtain.draw(_BLIND)
+        else:
+            self._curtain.lift(_BLIND)
+
+    def _open_slide(self, tile: ReviewTile) -> bool:
+        """Show the tile's slide and the run's prediction; False if it cannot be."""
+        session, current = self._session, self._round
+        try:
+            if not self._is_open(tile):
+                session.open_slide(tile.slide_id)
+            if current and (p := session.prediction) and p.run != current.queue.run:
+                session.choose_run(current.queue.run)
+        except WenoError as error:
+            self.page.crop.clear(f"{error}\n\nGo on with → or skip this tile.")
+            show_error(str(error))
+            return False
+        if session.opened is not None and self._is_open(tile):
+            self.page.crop.ask(session.opened.slide, tile)
+            return True
+        self.page.crop.clear(f"Slide {tile.slide_id} is not the one it was any more.")
+        return False
+
+    def _is_open(self, tile: ReviewTile) -> bool:
+        opened = self._session.opened
+        return opened is not None and opened.slide.content_hash == tile.content_hash
+
+    def _describe(self, *, hidden: bool) -> None:
+        """Say in words where the review stands."""
+        current, page, names = self._round, self.page, self._class_names()
+        if current is None:
+            return
+        counts = current.counts()
+        page.show_progress(counts.total(), len(current.queue), current.progress(names))
+        text = f"Slide {current.item.tile.slide_id}"
+        if current.verdict is not None:
+            text += f" · your answer: {verdict_name(current.verdict, names)}"
+        page.show_tile(text, "" if hidden else self._what_is_known(current.item))
+        page.show_history(current.recent(SHOWN_ANSWERS), names)
+        if current.finished:
+            say(
+                page.last,
+                f"{page.last.text()}\nAll {len(current.queue):,} tiles are answered. "
+                "End the review, or go back with ← to change an answer.".strip(),
+            )
+
+    def _what_is_known(self, item: QueueItem) -> str:
+        """Say what the model and other reviewers think of a tile."""
+        current, prediction = self._round, self._session.prediction
+        known = []
+        if prediction and prediction.content_hash == item.tile.content_hash:
+            known.append(values_text(prediction, item.index))
+        if current and (said := current.others_on(item.tile)):
+            known.append(others_text(said, self._class_names()))
+        return "\n".join(known)
+
+    def _class_names(self) -> tuple[str, str]:
+        project = self._session.project
+        return project.class_names if project else ("negative", "positive")
+
+    def _act(self, action: str) -> None:
+        """Do what a key or a button stands for."""
+        if self._round is None:
+            return
+        if action in tuple(Verdict):
+            self._answer(Verdict(action))
+        elif action == "hide":
+            self._curtain.draw(_HELD)
+            self._session.show_outline(None)
+        elif action in ("back", "forward"):
+            self._round.move(-1 if action == "back" else 1)
+            self._show_tile()
+        else:
+            self._step_back(action)
+
+    def _answer(self, verdict: Verdict) -> None:
+        """Save an answer, say what the model thought, show the next tile."""
+        current = self._round
+        if current is None:
+            return
+        item, names = current.item, self._class_names()
+        if not self._is_open(item.tile) and verdict is not Verdict.SKIP:
+            # Another slide was opened meanwhile: nobody answers what is not seen.
+            self._show_tile()
+            return
+        known = self._what_is_known(item)
+        try:
+            current.answer(verdict, self._on_screen())
+        except ReviewError as error:
+            show_error(str(error))
+            return
+        told = f"Saved: {verdict_name(verdict, names)}"
+        if verdict is not Verdict.SKIP and known:
+            told = f"{told}\n{known}"
+        say(self.page.last, told)
+        self._show_tile()
+
+    def _on_screen(self) -> list[str]:
+        """Return what of the model or of others was on screen for this tile."""
+        shown = sorted(self._curtain.take_seen())
+        if self.page.values.text():
+            shown.append(_VALUES)
+        return shown
+
+    def _step_back(self, action: str) -> None:
+        """Undo or redo, and go to the tile that it is about."""
+        current = self._round
+        if current is None:
+            return
+        try:
+            event = current.undo() if action == "undo" else current.redo()
+        except ReviewError as error:
+            show_error(str(error))
+            return
+        if event is None:
+            say(self.page.last, f"There is nothing to {action}.")
+            return
+        done = "Taken back" if action == "undo" else "Given again"
+        name = verdict_name(event.verdict, self._class_names())
+        say(self.page.last, f"{done}: {name} · {event.tile.slide_id}")
+        self._show_tile()
+
+    def _recall(self, tile: ReviewTile) -> None:
+        if self._round is not None and self._round.go_to(tile):
+            self._show_tile()
+            self.page.setFocus()
+
+    def _on_released(self, _: str) -> None:
+        """Show the overlays again: H is let go."""
+        self._curtain.lift(_HELD)
+        if self._round is not None and self._is_open(self._round.item.tile):
+            self._session.show_outline(self._round.item.tile)
+
+    def _on_tile(self, tile: int | None) -> None:
+        """Keep a click on the canvas from showing values in another dock."""
+        if tile is not None and self._session.blind:
+            self._session.choose_tile(None)
+
+    def _on_layer(self, _: object = None) -> None:
+        self._curtain.cover()
+
+    def _on_project(self, _: object = None) -> None:
+        if self._round is not None:
+            self.end()
+        self._check_exports()
+
+    def _take_canvas_keys(self, wanted: bool) -> None:
+        """Take the keys from the canvas, or give napari its own back."""
+        window = self.parentWidget()
+        while window is not None and not isinstance(window, QMainWindow):
+            window = window.parentWidget()
+        canvas = window.centralWidget() if window is not None else None
+        if canvas is None:
+            return
+        if wanted:
+            self._keys.put_on(canvas)
+        else:
+            self._keys.take_off(canvas)
+
+    def _check_exports(self, _: object = None) -> None:
+        project = self._session.project
+        answered = project is not None and any(project.review_dir.glob("*.jsonl"))
+        for button in (self.csv, self.geojson):
+            button.setEnabled(answered and not self.exports.running)
+
+    def _export(self, job: Any) -> None:
+        self.exports.run(job, self._session.project, self._session.run or "")
+        self._check_exports()
+
+
+def _uncover(session: Session, curtain: Curtain) -> None:
+    """Show all that a review has hidden."""
+    session.drop_outline()
+    session.set_blind(False)
+    for reason in (_HELD, _BLIND):
+        curtain.lift(reason)

@@ -1,0 +1,121 @@
+"""The jobs of the Review dock: building a queue, writing verdicts for others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from weno.prediction import read_prediction
+from weno.review import build_queue, read_verdicts, write_csv, write_geojson
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+    from weno.prediction import Prediction
+    from weno.project import Project
+    from weno.review import Queue, ReviewEvent
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """How far a short job of the dock is."""
+
+    done: int
+    total: int
+    text: str
+
+
+def collect_queue(
+    project: Project,
+    run: str,
+    slide_ids: Sequence[str],
+    *,
+    limit: int,
+    audit_share: float,
+) -> Generator[StepReport, None, Queue]:
+    """Build the queue of a run from its predictions on disk.
+
+    Parameters
+    ----------
+    project : Project
+    run : str
+    slide_ids : sequence of str
+        Slides that have a prediction.
+    limit : int
+        Largest number of tiles.
+    audit_share : float
+    """
+    yield StepReport(0, 0, f"Reading predictions of {len(slide_ids):,} slides…")
+    paths = [project.prediction_path(run, slide_id) for slide_id in slide_ids]
+    # One at a time: those of a large cohort do not fit into memory together.
+    predictions = (read_prediction(path) for path in paths)
+    return build_queue(predictions, audit_share=audit_share, limit=limit)
+
+
+def predicted_slides(project: Project, run: str) -> list[str]:
+    """Return the ids of the slides that a run has predicted."""
+    there = {path.stem for path in project.predictions_dir(run).glob("*.parquet")}
+    return [row.slide_id for row in project.slides if row.slide_id in there]
+
+
+def export_csv(project: Project, run: str) -> Generator[StepReport, None, str]:
+    """Write all reviewers' verdicts as one table; return what was written where.
+
+    Parameters
+    ----------
+    project : Project
+    run : str
+        Whose values stand beside the verdicts; empty for none.
+    """
+    yield StepReport(0, 0, "Writing the verdicts…")
+    events = _all_answers(project)
+    path = _export_dir(project) / "verdicts.csv"
+    count = write_csv(path, events, predictions=_measured(project, run, events))
+    return f"{count:,} verdicts in {path}"
+
+
+def export_geojson(project: Project, run: str) -> Generator[StepReport, None, str]:
+    """Write all reviewers' verdicts, one file a slide; return what was written where.
+
+    Parameters
+    ----------
+    project : Project
+    run : str
+        Whose values become the objects' measurements; empty for none.
+    """
+    by_slide: dict[str, list[ReviewEvent]] = {}
+    for event in _all_answers(project):
+        by_slide.setdefault(event.tile.content_hash, []).append(event)
+    written = 0
+    for done, events in enumerate(by_slide.values()):
+        slide_id = events[0].tile.slide_id
+        yield StepReport(done, len(by_slide), slide_id)
+        written += write_geojson(
+            _export_dir(project) / f"{slide_id}.geojson",
+            events,
+            predictions=_measured(project, run, events),
+            class_names=project.class_names,
+        )
+    files = "1 file" if len(by_slide) == 1 else f"{len(by_slide):,} files"
+    return f"{written:,} tiles in {files} in {_export_dir(project)}"
+
+
+def _export_dir(project: Project) -> Path:
+    return project.review_dir / "exports"
+
+
+def _all_answers(project: Project) -> list[ReviewEvent]:
+    logs = read_verdicts(project.review_dir).values()
+    return [event for log in logs for event in log.answers().values()]
+
+
+def _measured(
+    project: Project, run: str, events: Sequence[ReviewEvent]
+) -> Generator[Prediction, None, None]:
+    """Read what a run says of the slides that the answers are on."""
+    if run:
+        for slide_id in dict.fromkeys(event.tile.slide_id for event in events):
+            path = project.prediction_path(run, slide_id)
+            if path.is_file():
+                yield read_prediction(path)

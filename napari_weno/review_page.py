@@ -1,0 +1,205 @@
+"""Second page of the Review dock: one tile, the buttons, what was answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QListWidget,
+    QListWidgetItem,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_weno.crops import CropView
+from napari_weno.docks import say, text_label
+from napari_weno.review_keys import KEYS, help_lines
+from napari_weno.review_round import verdict_name
+from weno.review import VERDICT_COLORS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_weno.review_keys import Key
+    from weno.review import ReviewEvent
+
+_TOOLTIPS = {
+    "positive": "This tile shows {positive}",
+    "negative": "This tile does not show {positive}",
+    "unsure": "You looked and cannot tell: the tile does not train the model",
+    "skip": "Decide later: the tile stays unanswered for the model",
+    "undo": "Take the last answer back and go to its tile, on whatever slide",
+    "redo": "Give the answer again that was taken back",
+    "back": "Look at the tile before; a new answer replaces the old one",
+    "forward": "Look at the next tile without answering this one",
+}
+_PLACES = {
+    "positive": (0, 0),
+    "negative": (0, 2),
+    "unsure": (1, 0),
+    "skip": (1, 2),
+    "undo": (2, 0),
+    "redo": (2, 1),
+    "back": (2, 2),
+    "forward": (2, 3),
+}
+SHOWN_ANSWERS = 4
+
+
+class ReviewPage(QWidget):
+    """Shows the tile asked about and takes the answer.
+
+    Parameters
+    ----------
+    keys : sequence of Key
+        Table that the buttons and the help are made from.
+    """
+
+    #: Name of the action whose button was clicked.
+    acted = Signal(str)
+    #: The `ReviewTile` of an answer that was chosen in the history.
+    recalled = Signal(object)
+    #: The review is to end.
+    left = Signal()
+
+    def __init__(
+        self, keys: Sequence[Key] = KEYS, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._keys = keys
+        self.progress = QProgressBar()
+        self.counts = text_label(name="counts")
+        self.crop = CropView()
+        self.tile = text_label(name="tile")
+        self.values = text_label(name="values")
+        self.buttons = {key.action: QPushButton() for key in keys if not key.held}
+        self.last = text_label(name="last")
+        self.history = QListWidget()
+        self.blind = QCheckBox("Blind: values only after the answer")
+        self.on_canvas = QPushButton("Keys on the canvas")
+        self.end = QPushButton("End review")
+        self.help = QLabel()
+        self._explain()
+        self._lay_out()
+        self._connect()
+
+    def set_classes(self, class_names: tuple[str, str]) -> None:
+        """Put the classes' own names on the buttons and into the help."""
+        negative, positive = class_names
+        texts = dict(help_lines(class_names, self._keys))
+        names = {"undo": "Undo", "redo": "Redo", "back": "", "forward": ""}
+        names |= {"unsure": "Unsure", "skip": "Skip"}
+        for key in self._keys:
+            if key.held:
+                continue
+            button = self.buttons[key.action]
+            name = names.get(key.action, texts[key.shown])
+            button.setText(f"{_short(name)}  {key.shown}".strip())
+            tip = _TOOLTIPS[key.action].format(positive=positive, negative=negative)
+            button.setToolTip(f"{tip} (key {key.shown})")
+        self.help.setText(_table(help_lines(class_names, self._keys)))
+
+    def show_progress(self, done: int, total: int, text: str) -> None:
+        """Say how far the queue is."""
+        self.progress.setRange(0, total)
+        self.progress.setValue(done)
+        self.counts.setText(text)
+
+    def show_tile(self, text: str, values: str) -> None:
+        """Say which tile it is, and what may be known of it."""
+        say(self.tile, text)
+        say(self.values, values)
+
+    def show_history(
+        self, events: Sequence[ReviewEvent], class_names: tuple[str, str]
+    ) -> None:
+        """List the last answers, the newest first."""
+        self.history.clear()
+        for event in events:
+            name = verdict_name(event.verdict, class_names)
+            item = QListWidgetItem(f"{name}  ·  {event.tile.slide_id}")
+            item.setData(Qt.ItemDataRole.UserRole, event.tile)
+            item.setToolTip(
+                f"{event.time.astimezone():%H:%M:%S}; a double click goes back there"
+            )
+            self.history.addItem(item)
+        row = self.history.sizeHintForRow(0) if events else self.fontMetrics().height()
+        least = self.history.minimumSizeHint().height()
+        self.history.setFixedHeight(max(least, SHOWN_ANSWERS * row + 8))
+
+    def _explain(self) -> None:
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.progress.setTextVisible(False)
+        self.blind.setChecked(True)
+        self.blind.setToolTip(
+            "Model values, overlays and others' answers stay hidden until you have "
+            "answered; your answer is marked as blind. Audit tiles are always blind"
+        )
+        self.on_canvas.setCheckable(True)
+        self.on_canvas.setToolTip(
+            "Answer with the keys while the canvas has the focus, too. napari's own P, "
+            "S, Z and arrows work there again when this is off"
+        )
+        self.end.setToolTip("Everything answered is saved; go on whenever you like")
+        self.history.setToolTip("Your last answers; a double click goes back to one")
+        self.history.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.help.setTextFormat(Qt.TextFormat.RichText)
+        for verdict, rgb in VERDICT_COLORS.items():
+            self.buttons[verdict].setStyleSheet(
+                f"QPushButton {{ border-left: 5px solid rgb{rgb}; }}"
+            )
+
+    def _lay_out(self) -> None:
+        answers = QGridLayout()
+        answers.setSpacing(4)
+        for column in range(4):
+            answers.setColumnStretch(column, 1)
+        for action, button in self.buttons.items():
+            row, column = _PLACES[action]
+            answers.addWidget(button, row, column, 1, 2 if row < 2 else 1)
+        modes = QHBoxLayout()
+        modes.addWidget(self.on_canvas)
+        modes.addWidget(self.end)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.progress, self.counts, self.crop):
+            layout.addWidget(widget)
+        # Above all that changes its height: a button must not move under the mouse.
+        layout.addLayout(answers)
+        for widget in (self.tile, self.values, self.last, self.history, self.blind):
+            layout.addWidget(widget)
+        layout.addLayout(modes)
+        layout.addWidget(self.help)
+        layout.addStretch()
+
+    def _connect(self) -> None:
+        for action, button in self.buttons.items():
+            button.clicked.connect(lambda _=False, a=action: self.acted.emit(a))
+        self.end.clicked.connect(self.left)
+        self.history.itemActivated.connect(
+            lambda item: self.recalled.emit(item.data(Qt.ItemDataRole.UserRole))
+        )
+
+
+def _short(name: str, length: int = 14) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def _table(lines: Sequence[tuple[str, str]]) -> str:
+    """Set the help in two columns."""
+    half = (len(lines) + 1) // 2
+    rows = []
+    for k in range(half):
+        cells = [*lines[k], *(lines[k + half] if k + half < len(lines) else ("", ""))]
+        rows.append(
+            "<td><b>{}</b>&nbsp;</td><td>{}&nbsp;&nbsp;</td>".format(*cells[:2])
+            + "<td><b>{}</b>&nbsp;</td><td>{}</td>".format(*cells[2:])
+        )
+    return "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"

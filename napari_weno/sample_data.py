@@ -1,0 +1,75 @@
+"""File > Open Sample > WENO: the demo cohort, made and fitted in the background."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import napari
+import numpy as np
+from napari.qt.threading import create_worker
+from platformdirs import user_data_path
+
+from napari_weno.compiler import load_compiler_without_triton
+from napari_weno.session import session_of, show_dock
+from weno.demo import RUN, demo_steps, slide_to_show
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from napari.viewer import Viewer
+
+    from napari_weno.layers import LayerData
+
+_WAITING = "WENO demo: slides are being painted…"
+
+
+def demo_cohort() -> list[LayerData]:
+    """Make the demo project in the background and show it as it grows.
+
+    A slide is opened as soon as the slides are there, its overlays when the model
+    has been fitted. The project stays in the user's data folder, so that the second
+    time everything is there at once.
+
+    Returns
+    -------
+    list of LayerData
+        An empty layer that says what is going on, since napari wants a sample to
+        have a layer at once; it goes when the slide is there.
+    """
+    viewer = napari.current_viewer()
+    folder = user_data_path("napari-weno") / "demo"
+    worker = create_worker(
+        _make_demo, folder, _progress={"desc": "WENO demo", "total": 0}
+    )
+    worker.yielded.connect(lambda step: step and _show(viewer, folder, step))
+    worker.start()
+    return [(np.empty((0, 2)), {"name": _WAITING}, "points")]
+
+
+def _show(viewer: Viewer, folder: Path, step: str) -> None:
+    """Show what a finished step has brought."""
+    session = session_of(viewer)
+    if step == "slides":
+        slide_id = slide_to_show(session.open_project(folder))
+        show_dock(viewer, "Cohort")
+        session.open_slide(slide_id)
+        if _WAITING in viewer.layers:
+            viewer.layers.remove(_WAITING)
+    session.files_changed.emit()
+    if step == "predict":
+        session.choose_run(RUN)
+
+
+def _make_demo(folder: Path) -> Generator[str | None, None, None]:
+    """Run the demo's jobs; yield a step's name when it is done, None in between."""
+    before = None
+    for title, job in demo_steps(folder):
+        if before is not None:
+            yield before
+        if title == "fit":
+            load_compiler_without_triton()
+        for _ in job:
+            yield None
+        before = title
+    yield before

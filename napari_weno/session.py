@@ -1,0 +1,476 @@
+"""What the docks of one viewer share: project, open slide, prediction, chosen tile.
+
+Main thread only. Docks listen to the signals and call the methods; only the session
+adds our layers to the viewer and takes them away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+from psygnal import Signal
+
+from napari_weno.layers import (
+    METADATA_KEY,
+    outline_layer,
+    overlay_layers,
+    slide_layer,
+    verdict_marks,
+)
+from weno.errors import ProjectError, RunError
+from weno.prediction import read_prediction
+from weno.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari.layers import Image, Layer
+    from napari.viewer import Viewer
+    from qtpy.QtWidgets import QWidget
+
+    from napari_weno.layers import Display, LayerData
+    from weno.prediction import Prediction
+    from weno.project import SlideRow
+    from weno.review import ReviewTile
+    from weno.slides import Slide
+    from weno.tiles import TileGrid
+
+_PLUGIN = "napari-weno"
+_AFRESH = {"afresh": True}  # noted on a layer whose values change their meaning
+_CLICK_PX = 4  # a hand that clicks may shake
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedSlide:
+    """The slide that the docks speak of.
+
+    Parameters
+    ----------
+    slide_id : str or None
+        Its id in the project; None if it does not belong to the open project.
+    slide : Slide
+    layer : napari.layers.Image
+    """
+
+    slide_id: str | None
+    slide: Slide
+    layer: Image
+
+    @property
+    def name(self) -> str:
+        """What to call it on screen."""
+        return self.slide_id or self.slide.path.stem
+
+
+class Session:
+    """The state that the docks of one viewer share; get it from `session_of`."""
+
+    #: The open `Project`, or None.
+    project_changed = Signal(object)
+    #: The `OpenedSlide`, or None.
+    slide_changed = Signal(object)
+    #: The `Prediction` for the open slide, or None.
+    prediction_changed = Signal(object)
+    #: Index of the chosen tile of the prediction, or None.
+    tile_changed = Signal(object)
+    #: Ids of the slides that are selected in the Cohort dock.
+    selected_changed = Signal(list)
+    #: Whether a reviewer works blind: no model values may be on screen.
+    blind_changed = Signal(bool)
+    #: Files of the project have changed: features, runs, predictions or verdicts.
+    files_changed = Signal()
+
+    def __init__(self, viewer: Viewer) -> None:
+        # The dictionary of sessions lives as long as the program; a strong reference
+        # from here would keep every viewer alive with it.
+        self._viewer = ref(viewer)
+        self.project: Project | None = None
+        self.selected: list[str] = []
+        self.run: str | None = None
+        self.opened: OpenedSlide | None = None
+        self.prediction: Prediction | None = None
+        self._grid: TileGrid | None = None
+        self.tile: int | None = None
+        self._verdicts: dict[int, str] = {}
+        self.blind = False
+        self.display: Display = "log"
+        viewer.layers.events.inserted.connect(self._on_layer_inserted)
+        viewer.layers.events.removed.connect(self._on_layer_removed)
+        viewer.mouse_drag_callbacks.append(self._on_click)
+        for layer in viewer.layers:
+            self._adopt(layer)
+
+    @property
+    def viewer(self) -> Viewer:
+        """The viewer that the session belongs to."""
+        viewer = self._viewer()
+        if viewer is None:
+            raise RuntimeError("the viewer of this session is gone")
+        return viewer
+
+    def open_project(self, folder: str | Path) -> Project:
+        """Open a project; its newest run becomes the chosen one.
+
+        Raises
+        ------
+        ProjectError
+            If the folder is no project.
+        """
+        project = Project.open(folder)
+        self.project = project
+        self.selected = []
+        self.run = next(reversed(project.run_names()), None)
+        self.project_changed.emit(project)
+        if self.opened is not None:
+            self._set_opened(self.opened.slide, self.opened.layer)
+        return project
+
+    def open_slide(self, slide_id: str) -> None:
+        """Show a slide of the project in place of the one shown now.
+
+        Raises
+        ------
+        ProjectError
+            If there is no project or it has no such slide.
+        SlideError
+            If the slide cannot be opened; the one shown now stays.
+        """
+        if self.project is None:
+            raise ProjectError("open a project first")
+        data, keywords, _ = slide_layer(self.project.open_slide(slide_id), slide_id)
+        if self.opened is None:
+            self.viewer.add_image(data, **keywords)
+        else:
+            self._replace_slide(self.opened.layer, data, keywords)
+        self.viewer.reset_view()
+
+    def add_open_slide(self) -> SlideRow:
+        """Add the open slide to the project and return its line.
+
+        Raises
+        ------
+        ProjectError
+            If no project or no slide is open.
+        """
+        if self.project is None or self.opened is None:
+            raise ProjectError("open a project and a slide first")
+        row = self.project.add_slide(self.opened.slide.path)
+        self._set_opened(self.opened.slide, self.opened.layer)
+        self.files_changed.emit()
+        return row
+
+    def select_slides(self, slide_ids: list[str]) -> None:
+        """Say which slides of the project are selected."""
+        if slide_ids != self.selected:
+            self.selected = slide_ids
+            self.selected_changed.emit(slide_ids)
+
+    def choose_run(self, run: str | None) -> None:
+        """Choose the run whose predictions are shown."""
+        self.run = run
+        self.load_prediction()
+
+    def load_prediction(self) -> None:
+        """Show what the chosen run predicts for the open slide, if that is on disk."""
+        prediction = None
+        if self.project and self.run and self.opened and self.opened.slide_id:
+            path = self.project.prediction_path(self.run, self.opened.slide_id)
+            if path.is_file():
+                prediction = read_prediction(path)
+        self.show_prediction(prediction)
+
+    def show_prediction(self, prediction: Prediction | None) -> None:
+        """Show a prediction for the open slide; None takes the overlays away.
+
+        Layers that are there already keep the visibility, opacity, colormap and
+        order that the user gave them.
+
+        Raises
+        ------
+        RunError
+            If the prediction is for another slide.
+        """
+        if prediction is not None and self.opened is not None:
+            content_hash = self.opened.slide.content_hash
+            if prediction.content_hash != content_hash:
+                raise RunError(
+                    f"the prediction is for slide {prediction.slide_id} with other "
+                    f"content than {self.opened.name}; predict this slide anew"
+                )
+        self.prediction = prediction
+        self._grid = None if prediction is None else prediction.grid
+        self.tile = None
+        self.redraw()
+        self.prediction_changed.emit(prediction)
+        self.tile_changed.emit(None)
+
+    def set_display(self, display: Display) -> None:
+        """Choose how attention is shown; its contrast limits start afresh."""
+        self.display = display
+        for layer in self.overlays():
+            if layer.name in ("attention", "re-attention"):
+                layer.metadata = {METADATA_KEY: layer.metadata[METADATA_KEY] | _AFRESH}
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Draw the overlays of the prediction anew."""
+        prediction = self.prediction
+        wanted = (
+            []
+            if prediction is None
+            else overlay_layers(prediction, self.display, self._verdicts)
+        )
+        names = [keywords["name"] for _, keywords, _ in wanted]
+        for layer in self.overlays():
+            if layer.name not in names or prediction is None:
+                self.viewer.layers.remove(layer)
+        for data in wanted:
+            self._put(data)
+
+    def set_blind(self, blind: bool) -> None:
+        """Say whether model values must stay off the screen for now."""
+        if blind != self.blind:
+            self.blind = blind
+            self.blind_changed.emit(blind)
+
+    def show_verdicts(self, verdicts: Mapping[int, str]) -> None:
+        """Mark the candidates of the prediction that a person has answered.
+
+        Parameters
+        ----------
+        verdicts : mapping of tile index to verdict
+            Kept until another prediction is shown.
+        """
+        self._verdicts = dict(verdicts)
+        for layer in self.overlays():
+            if _ours(layer)["kind"] == "candidates":
+                tiles = layer.features["tile"].to_numpy()
+                marked, colors = verdict_marks(tiles, verdicts)
+                layer.features = layer.features.assign(verdict=marked)
+                layer.border_color = colors
+
+    def show_outline(self, tile: ReviewTile | None) -> None:
+        """Frame a tile of the open slide; None hides the frame."""
+        shown = self._outlines()
+        if tile is None or self.opened is None:
+            for layer in shown:
+                layer.visible = False
+            return
+        mpp = self.opened.slide.mpp or (1.0, 1.0)
+        data, keywords, _ = outline_layer(tile.origin, tile.size, mpp)
+        if shown:
+            shown[0].data = data
+            shown[0].size = keywords["size"]
+            shown[0].visible = True
+            return
+        active = self.viewer.layers.selection.active
+        self.viewer.add_points(data, **keywords)
+        self.viewer.layers.selection.active = active
+
+    def drop_outline(self) -> None:
+        """Take the frame away."""
+        for layer in self._outlines():
+            self.viewer.layers.remove(layer)
+
+    def overlays(self) -> list[Layer]:
+        """Return the layers that show the prediction, the lowest first."""
+        return [
+            layer
+            for layer in self.viewer.layers
+            if _ours(layer).get("kind") in ("heatmap", "candidates")
+        ]
+
+    def choose_tile(self, tile: int | None, *, centre: bool = False) -> None:
+        """Choose a tile of the prediction in every dock.
+
+        Parameters
+        ----------
+        tile : int or None
+        centre : bool
+            Move the camera there.
+        """
+        self.tile = tile
+        if tile is not None and centre:
+            self.centre_on(tile)
+        self.tile_changed.emit(tile)
+
+    def centre_on(self, tile: int, *, tiles_across: float = 9.0) -> None:
+        """Move the camera to a tile and show some of what surrounds it.
+
+        Parameters
+        ----------
+        tile : int
+            Index in the prediction.
+        tiles_across : float
+            How many tiles fit into the shorter side of the canvas.
+        """
+        from napari_weno.layers import tile_centres
+
+        if self.prediction is None:
+            return
+        y, x = tile_centres(self.prediction, np.array([tile]))[0]
+        canvas = min(self.viewer.canvas.size)
+        self.viewer.scene.camera.center = (0.0, y, x)
+        self.viewer.scene.camera.zoom = canvas / (
+            tiles_across * self.prediction.spec.tile_um
+        )
+
+    def tile_at(self, position: tuple[float, ...]) -> int | None:
+        """Return the tile of the prediction under a world position ``(…, y, x)``."""
+        if self.prediction is None or self._grid is None:
+            return None
+        mpp_y, mpp_x = self.prediction.mpp
+        # World coordinates are of pixel centres, level-0 pixels begin at their edge.
+        return self._grid.index_at(
+            position[-2] / mpp_y + 0.5, position[-1] / mpp_x + 0.5
+        )
+
+    def _outlines(self) -> list[Layer]:
+        layers = self.viewer.layers
+        return [layer for layer in layers if _ours(layer).get("kind") == "outline"]
+
+    def _put(self, layer_data: LayerData) -> None:
+        """Add a layer, or update the one of that name in place."""
+        data, keywords, kind = layer_data
+        for layer in self.overlays():
+            if layer.name == keywords["name"]:
+                layer.data = data
+                layer.scale = keywords.get("scale", layer.scale)
+                layer.translate = keywords.get("translate", layer.translate)
+                if kind == "image":
+                    _set_limits(layer, keywords)
+                layer.metadata = keywords["metadata"]
+                if kind == "points":
+                    layer.features = keywords["features"]
+                    layer.size = keywords["size"]
+                    layer.border_color = keywords["border_color"]
+                return
+        if kind == "points":
+            self.viewer.add_points(data, **keywords)
+        else:
+            layer = self.viewer.add_image(data, **keywords)
+            layer.contrast_limits_range = keywords["metadata"][METADATA_KEY]["range"]
+        slide = self.opened.layer if self.opened else None
+        if slide in self.viewer.layers:
+            self.viewer.layers.selection.active = slide
+
+    def _replace_slide(self, layer: Image, data: Any, keywords: dict[str, Any]) -> None:
+        """Show another slide in the layer of the one shown now.
+
+        Taking a layer away costs napari half a second, and takes with it what the
+        user has set on the overlays.
+        """
+        self.show_outline(None)
+        layer.data = data
+        layer.scale, layer.units = keywords["scale"], keywords["units"]
+        layer.name, layer.metadata = keywords["name"], keywords["metadata"]
+        self._adopt(layer)
+
+    def _on_layer_inserted(self, event: Any) -> None:
+        self._adopt(event.value)
+
+    def _adopt(self, layer: Layer) -> None:
+        ours = _ours(layer)
+        if ours.get("kind") == "slide":
+            self.viewer.canvas.overlays.scale_bar.visible = True
+            self._set_opened(ours["slide"], layer)
+
+    def _set_opened(self, slide: Slide, layer: Layer) -> None:
+        self.opened = OpenedSlide(self._slide_id(slide), slide, layer)
+        # Nobody may take the prediction of the slide before for this one's.
+        self.prediction = self.tile = self._grid = None
+        self.slide_changed.emit(self.opened)
+        self.load_prediction()
+
+    def _slide_id(self, slide: Slide) -> str | None:
+        if self.project is not None:
+            for row in self.project.slides:
+                if row.path == slide.path.resolve():
+                    return row.slide_id
+        return None
+
+    def _on_layer_removed(self, event: Any) -> None:
+        if self.opened is not None and event.value is self.opened.layer:
+            self.opened = None
+            self.show_outline(None)
+            self.show_prediction(None)
+            self.slide_changed.emit(None)
+
+    def _on_click(self, viewer: Viewer, event: Any) -> Any:
+        # On the canvas, not in the world: the slide moves along with a drag.
+        start = np.array(event.pos)
+        yield
+        while event.type == "mouse_move":
+            yield
+        moved = np.abs(start - event.pos).max()
+        if event.type == "mouse_release" and moved < _CLICK_PX:
+            tile = self.tile_at(event.position)
+            if tile is not None:
+                self.choose_tile(tile)
+
+
+def _set_limits(layer: Image, keywords: Mapping[str, Any]) -> None:
+    """Fit the contrast limits to new values; the threshold that was chosen stays."""
+    start, stop = keywords["contrast_limits"]
+    chosen = layer.contrast_limits[0]
+    afresh = _ours(layer).get("afresh", False)
+    layer.contrast_limits_range = keywords["metadata"][METADATA_KEY]["range"]
+    layer.contrast_limits = (start if afresh or chosen >= stop else chosen, stop)
+
+
+def _ours(layer: Layer) -> dict[str, Any]:
+    """Return what we noted on a layer, an empty dict for layers of others."""
+    ours: dict[str, Any] = layer.metadata.get(METADATA_KEY, {})
+    return ours
+
+
+_sessions: WeakKeyDictionary[Viewer, Session] = WeakKeyDictionary()
+
+
+def session_of(viewer: Viewer) -> Session:
+    """Return the session of a viewer, the same one for all its docks.
+
+    A project that the viewer was started for (``weno view PROJECT``) is opened by
+    the first call.
+    """
+    # napari hands docks a new proxy of the viewer each time.
+    viewer = getattr(viewer, "__wrapped__", viewer)
+    if viewer not in _sessions:
+        _sessions[viewer] = Session(viewer)
+    return _sessions[viewer]
+
+
+def show_dock(viewer: Viewer, name: str) -> QWidget:
+    """Show one of our docks, made if need be, and return its widget.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    name : {"Cohort", "Train", "Explain", "Review"}
+    """
+    _, widget = viewer.window.add_plugin_dock_widget(_PLUGIN, name, tabify=True)
+    return widget
+
+
+def show_cohort(viewer: Viewer) -> None:
+    """Show the Cohort dock."""
+    show_dock(viewer, "Cohort")
+
+
+def show_train(viewer: Viewer) -> None:
+    """Show the Train dock."""
+    show_dock(viewer, "Train")
+
+
+def show_explain(viewer: Viewer) -> None:
+    """Show the Explain dock."""
+    show_dock(viewer, "Explain")
+
+
+def show_review(viewer: Viewer) -> None:
+    """Show the Review dock."""
+    show_dock(viewer, "Review")

@@ -1,0 +1,244 @@
+"""The slides of a project as a table that one sorts, filters and opens from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import (
+    QAbstractTableModel,
+    QItemSelection,
+    QItemSelectionModel,
+    QModelIndex,
+    QSortFilterProxyModel,
+    Qt,
+    Signal,
+)
+from qtpy.QtGui import QFont
+from qtpy.QtWidgets import QAbstractItemView, QTableView
+
+from napari_weno.docks import fit_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qtpy.QtGui import QKeyEvent
+    from qtpy.QtWidgets import QWidget
+
+    from napari_weno.survey import SlideState
+
+_UNKNOWN = "-"
+
+
+class SlideModel(QAbstractTableModel):
+    """The slides as Qt wants them; ``UserRole`` gives what to sort by."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.states: list[SlideState] = []
+        self._class_name = "positive"
+        self._opened: str | None = None
+
+    def show_states(self, states: list[SlideState], class_name: str) -> None:
+        """Show slides; where only their state has changed, a selection stays."""
+        same = [s.row.slide_id for s in states] == [
+            s.row.slide_id for s in self.states
+        ] and class_name == self._class_name
+        if not same:
+            self.beginResetModel()
+        self.states, self._class_name = states, class_name
+        if not same:
+            self.endResetModel()
+        elif states:
+            self._all_changed()
+
+    def show_opened(self, slide_id: str | None) -> None:
+        """Mark the slide that is open."""
+        if slide_id != self._opened:
+            self._opened = slide_id
+            if self.states:
+                self._all_changed()
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        return 0 if parent is not None and parent.isValid() else len(self.states)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
+        return 0 if parent is not None and parent.isValid() else len(_COLUMNS)
+
+    def headerData(
+        self,
+        section: int,
+        orientation: Qt.Orientation,
+        role: int = Qt.ItemDataRole.DisplayRole,
+    ) -> Any:
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        column = _COLUMNS[section]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return column.title.format(name=self._class_name)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return column.tooltip.format(name=self._class_name)
+        return None
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        state, column = self.states[index.row()], _COLUMNS[index.column()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            return column.text(state)
+        if role == Qt.ItemDataRole.UserRole:
+            return column.order(state)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return _describe(state)
+        if role == Qt.ItemDataRole.FontRole and state.row.slide_id == self._opened:
+            font = QFont()
+            font.setBold(True)
+            return font
+        return None
+
+    def _all_changed(self) -> None:
+        last = self.index(self.rowCount() - 1, self.columnCount() - 1)
+        self.dataChanged.emit(self.index(0, 0), last)
+
+
+class SlideTable(QTableView):
+    """The table; Enter or a double click asks for a slide to be opened."""
+
+    #: Id of the slide to open.
+    open_requested = Signal(str)
+    #: Ids of the selected slides, in the order shown.
+    selected_changed = Signal(list)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.slides = SlideModel(self)
+        self._proxy = QSortFilterProxyModel(self)
+        self._proxy.setSourceModel(self.slides)
+        self._proxy.setSortRole(Qt.ItemDataRole.UserRole)
+        self._proxy.setFilterKeyColumn(-1)
+        self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+        self.setModel(self._proxy)
+        self._set_looks()
+        self.doubleClicked.connect(self._open_row)
+        self.selectionModel().selectionChanged.connect(self._on_selection)
+
+    def show_states(self, states: list[SlideState], class_name: str) -> None:
+        """Show slides, their order and selection staying what they were."""
+        self.slides.show_states(states, class_name)
+        self.setColumnHidden(_SPLIT, not any(state.row.split for state in states))
+        fit_columns(self)
+
+    def hide_probability(self, hidden: bool) -> None:
+        """Keep the model's answer from a reviewer who works blind."""
+        self.setColumnHidden(_PROBABILITY, hidden)
+
+    def filter_by(self, text: str) -> None:
+        """Show only slides with this text in any column."""
+        self._proxy.setFilterFixedString(text)
+
+    def select_slide(self, slide_id: str) -> None:
+        """Select one slide and scroll to it, if it passes the filter."""
+        for row, state in enumerate(self.slides.states):
+            if state.row.slide_id == slide_id:
+                index = self._proxy.mapFromSource(self.slides.index(row, 0))
+                flags = QItemSelectionModel.SelectionFlag
+                self.selectionModel().setCurrentIndex(
+                    index, flags.ClearAndSelect | flags.Rows
+                )
+                self.scrollTo(index)
+
+    def selected(self) -> list[str]:
+        """Return the ids of the selected slides, in the order shown."""
+        rows = sorted(index.row() for index in self.selectionModel().selectedRows())
+        return [self._state(self._proxy.index(row, 0)).row.slide_id for row in rows]
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self._open_row(self.currentIndex())
+        else:
+            super().keyPressEvent(event)
+
+    def _set_looks(self) -> None:
+        self.setSortingEnabled(True)
+        self.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setWordWrap(False)
+        self.setShowGrid(False)
+        self.setTabKeyNavigation(False)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(24)
+        header = self.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
+        header.setMinimumSectionSize(36)
+        self.setMinimumHeight(160)
+
+    def _state(self, index: QModelIndex) -> SlideState:
+        row: int = self._proxy.mapToSource(index).row()
+        return self.slides.states[row]
+
+    def _open_row(self, index: QModelIndex) -> None:
+        if index.isValid():
+            self.open_requested.emit(self._state(index).row.slide_id)
+
+    def _on_selection(self, _new: QItemSelection, _old: QItemSelection) -> None:
+        self.selected_changed.emit(self.selected())
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    title: str
+    tooltip: str
+    text: Callable[[SlideState], str]
+    order: Callable[[SlideState], Any]
+
+
+def _probability_text(state: SlideState) -> str:
+    return _UNKNOWN if state.probability is None else f"{state.probability:.2f}"
+
+
+_COLUMNS = (
+    _Column(
+        "Slide",
+        "Double-click or Enter opens the slide; the open one is bold",
+        lambda state: state.row.slide_id,
+        lambda state: state.row.slide_id,
+    ),
+    _Column(
+        "Label",
+        "The class that slides.csv gives the slide",
+        lambda state: state.label or _UNKNOWN,
+        lambda state: state.label,
+    ),
+    _Column(
+        "Split",
+        "train, val or test where slides.csv says so; else the fit decides",
+        lambda state: state.row.split or _UNKNOWN,
+        lambda state: state.row.split or "",
+    ),
+    _Column(
+        "Status",
+        "new → features (prepared) → predicted by the chosen run → reviewed, with "
+        "the number of tiles answered",
+        lambda state: state.status,
+        lambda state: state.progress,
+    ),
+    _Column(
+        "P({name})",
+        "The teacher's probability that the slide shows {name}, by the chosen run",
+        _probability_text,
+        lambda state: -1.0 if state.probability is None else state.probability,
+    ),
+)
+
+
+_SPLIT, _PROBABILITY = 2, 4
+
+
+def _describe(state: SlideState) -> str:
+    lines = [state.row.slide_id, str(state.row.path)]
+    if state.row.patient_id != state.row.slide_id:
+        lines.append(f"patient {state.row.patient_id}")
+    if state.error:
+        lines.append(state.error)
+    return "\n".join(lines)

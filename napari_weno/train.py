@@ -1,0 +1,298 @@
+"""The Train dock: choose settings, fit in the background, watch it learn."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_weno.curves import Curves
+from napari_weno.docks import Dock, listen, may_shrink, say, text_label
+from napari_weno.form import DataclassForm
+from napari_weno.jobs import JobBar, QuietJob
+from napari_weno.session import session_of, show_dock
+from napari_weno.train_jobs import History, look, train
+from napari_weno.train_runs import RunTable, free_name, read_run, read_runs
+from weno.errors import WenoError
+from weno.mil.config import PRESETS, TrainConfig
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_weno.session import Session
+    from napari_weno.train_jobs import Readiness, Trained
+
+_NO_PROJECT = "No project is open yet. Open one, or try the demo cohort."
+# Files may change many times a second while a job runs.
+_LOOK_MS = 200
+
+
+class TrainWidget(Dock):
+    """Fits WENO on the slides of the project.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._session: Session = session_of(viewer)
+        self._history = History()
+        self._ready: Readiness | None = None
+        self._training = ""
+        self.hint = text_label(name="hint")
+        self.way_out = QPushButton("Go to Cohort")
+        self.preset = QComboBox()
+        self.form = DataclassForm(
+            PRESETS["default"], choices={"teacher": (PRESETS["default"].teacher,)}
+        )
+        self.name = QLineEdit()
+        self.device = QComboBox()
+        self.predict = QCheckBox("Predict all slides afterwards")
+        self.job = JobBar("Start", "Fit teacher and student in the background")
+        self.result = text_label(name="result")
+        self.curves = Curves()
+        self.runs = RunTable()
+        self._look = QuietJob(self)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_LOOK_MS)
+        self._explain()
+        self._lay_out()
+        self._connect()
+        self._on_theme()
+        self._on_project()
+
+    def _explain(self) -> None:
+        for name in PRESETS:
+            self.preset.addItem(name, name)
+        self.preset.setPlaceholderText("changed by hand")
+        self.preset.setToolTip("Settings to begin with")
+        self.name.setToolTip("Name of the run; becomes a folder in runs/")
+        self.device.addItem("automatic", "auto")
+        self.device.setToolTip(
+            "Where to compute; automatic takes the GPU if there is one"
+        )
+        self.predict.setChecked(True)
+        self.predict.setToolTip("So that overlays, candidates and the review are there")
+        self.way_out.setToolTip("Open a project and prepare its slides there")
+        say(self.result, "")
+
+    def _lay_out(self) -> None:
+        self.form.add_rows(
+            {"Name": self.name, "Preset": self.preset, "Device": self.device}
+        )
+        self.settings = QWidget()
+        settings = QVBoxLayout(self.settings)
+        settings.setContentsMargins(0, 0, 0, 0)
+        settings.addWidget(self.form)
+        settings.addWidget(self.predict)
+        contents = QWidget()
+        layout = QVBoxLayout(contents)
+        for widget in (
+            self.hint,
+            self.way_out,
+            self.settings,
+            self.job,
+            self.result,
+            self.curves,
+            self.runs,
+        ):
+            layout.addWidget(widget)
+        layout.addStretch()
+        # Scroll rather than squeeze the fields.
+        policy = QSizePolicy.Policy
+        contents.setSizePolicy(policy.Preferred, policy.Minimum)
+        for combo in (self.preset, self.device):
+            may_shrink(combo)
+        self.show_contents(contents)
+
+    def _connect(self) -> None:
+        session = self._session
+        listen(self, session.project_changed, self._on_project)
+        listen(self, session.files_changed, self._look_soon)
+        listen(self, session.prediction_changed, self._show_runs)
+        listen(self, session.viewer.events.theme, self._on_theme)
+        self.preset.currentIndexChanged.connect(self._on_preset)
+        self.form.changed.connect(self._on_form)
+        self.name.textChanged.connect(self._check)
+        self.way_out.clicked.connect(self._show_cohort)
+        self.job.start_requested.connect(self._start)
+        self.job.reported.connect(self._on_report)
+        self.job.returned.connect(self._on_result)
+        self.job.ended.connect(self._on_end)
+        self.runs.chosen.connect(self._on_run_chosen)
+        self._timer.timeout.connect(self._run_look)
+        self._look.returned.connect(self._on_look)
+        self._look.failed.connect(lambda error: say(self.hint, str(error)))
+
+    def _on_project(self, _: object = None) -> None:
+        project = self._session.project
+        self._ready = None
+        if project is not None:
+            self.name.setText(free_name(project))
+        self._look_soon()
+        self._check()
+
+    def _look_soon(self) -> None:
+        self._show_runs()
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _run_look(self) -> None:
+        if self._session.project is not None:
+            self._look.run(look, self._session.project)
+
+    def _on_look(self, ready: Readiness) -> None:
+        self._ready = ready
+        self.form.offer("teacher", ready.teachers)
+        if self.device.count() < len(ready.devices):
+            self.device.clear()
+            for name, text in ready.devices:
+                self.device.addItem(text, name)
+        self._check()
+
+    def _check(self, _: object = None) -> None:
+        """Say what stands against a fit, and what the button would do."""
+        project, ready = self._session.project, self._ready
+        text = _NO_PROJECT if project is None else ready.text if ready else ""
+        say(self.hint, text)
+        self.way_out.setVisible(bool(text))
+        self.settings.setVisible(project is not None)
+        self.job.setVisible(project is not None)
+        self.runs.setVisible(project is not None and self.runs.rowCount() > 0)
+        state = self._state_of_name()
+        self.settings.setEnabled(not self.job.running)
+        # Settings of a run that was begun cannot change.
+        self.form.set_editable(state != "stopped")
+        self.preset.setEnabled(state != "stopped")
+        if not self.job.running:
+            can_start = ready is not None and not text and state in ("free", "stopped")
+            self.job.set_start_text("Resume" if state == "stopped" else "Start")
+            self.job.button.setEnabled(can_start)
+            waiting = "Checking labels and features…" if ready is None else ""
+            self.job.say(_ABOUT_NAME.get(state, waiting))
+
+    def _state_of_name(self) -> str:
+        """Tell whether a run of the name given is free, stopped, finished or bad."""
+        project = self._session.project
+        if project is None:
+            return "free"
+        try:
+            folder = project.run_dir(self.name.text().strip())
+        except WenoError:
+            return "bad"
+        if not (folder / "config.json").is_file():
+            return "free"
+        return "finished" if read_run(folder).finished else "stopped"
+
+    def _show_cohort(self) -> None:
+        show_dock(self._session.viewer, "Cohort")
+
+    def _on_theme(self, _: object = None) -> None:
+        from napari.utils.theme import get_theme
+
+        background = get_theme(self._session.viewer.theme).background
+        self.curves.set_theme(dark=sum(background.as_rgb_tuple()[:3]) < 384)
+
+    def _on_preset(self, index: int) -> None:
+        if index >= 0:
+            self.form.set_value(PRESETS[self.preset.itemData(index)])
+
+    def _on_form(self) -> None:
+        """Say which preset the settings are, if they are one."""
+        config = None
+        with suppress(WenoError):
+            config = self.form.value()
+        same = [name for name, preset in PRESETS.items() if preset == config]
+        self.preset.blockSignals(True)
+        self.preset.setCurrentIndex(self.preset.findData(same[0]) if same else -1)
+        self.preset.blockSignals(False)
+
+    def _on_run_chosen(self, name: str) -> None:
+        """Take a run: show its overlays, or offer to go on with it."""
+        project = self._session.project
+        if project is None or self.job.running:
+            return
+        self.name.setText(name)
+        if self._state_of_name() == "stopped":
+            self.form.set_value(TrainConfig.read(project.run_dir(name) / "config.json"))
+        else:
+            self._session.choose_run(name)
+        self._show_runs()
+
+    def _start(self) -> None:
+        project, name = self._session.project, self.name.text().strip()
+        resume = self._state_of_name() == "stopped"
+        try:
+            config = self.form.value()
+            if project is not None and resume:
+                config = TrainConfig.read(project.run_dir(name) / "config.json")
+        except WenoError as error:
+            self.job.say(str(error))
+            return
+        self._history, self._training = History(), name
+        say(self.result, "")
+        self.job.run(
+            train,
+            project,
+            config,
+            name=name,
+            device=self.device.currentData(),
+            resume=resume,
+            predict=self.predict.isChecked(),
+        )
+        self._check()
+        self.job.say("Reading features…")
+
+    def _on_report(self, report: Any) -> None:
+        if hasattr(report, "teacher_loss"):
+            self._history.add(report)
+            self.curves.show_history(self._history)
+        text = f"Predicting {report.text}"
+        if hasattr(report, "epoch"):
+            text = self._history.text
+        self.job.show_progress(report.done, report.total, text)
+
+    def _on_result(self, trained: Trained) -> None:
+        told = [trained.run.text]
+        if trained.predicted or trained.failed:
+            told.append(f"{trained.predicted:,} slides predicted")
+        if trained.failed:
+            told.append(f"{trained.failed:,} could not be: see Explain")
+        say(self.result, "\n".join(told))
+
+    def _on_end(self) -> None:
+        """Make what the run has left known to all docks, and offer what is next."""
+        project = self._session.project
+        if project is None:
+            return
+        if self._state_of_name() == "finished":
+            self._session.choose_run(self._training)
+            self.name.setText(free_name(project))
+        self._session.files_changed.emit()
+        self._check()
+
+    def _show_runs(self, _: object = None) -> None:
+        project = self._session.project
+        runs = read_runs(project) if project else []
+        self.runs.show_runs(runs, self._session.run)
+        self._check()
+
+
+_ABOUT_NAME = {
+    "stopped": "This run was stopped: it goes on where it stood, with its settings.",
+    "finished": "There is a run of this name already: give another name.",
+    "bad": "This cannot be a name: use letters, digits and - _ .",
+}

@@ -1,0 +1,521 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari import Viewer
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QApplication, QLineEdit, QMainWindow, QPushButton, QWidget
+
+from napari_weno.curtain import Curtain
+from napari_weno.review import ReviewWidget
+from napari_weno.review_jobs import collect_queue, export_csv, export_geojson
+from napari_weno.review_keys import KEYS, ReviewKeys, help_lines
+from napari_weno.review_round import ReviewRound, values_text
+from napari_weno.session import session_of, show_dock
+from weno.errors import ReviewError
+from weno.prediction import Prediction, write_prediction
+from weno.project import Project
+from weno.review import Kind, Queue, ReviewStore, Verdict
+
+LEFT = Qt.MouseButton.LeftButton
+SLIDES = ("synthetic_000", "synthetic_001")
+
+
+@pytest.fixture
+def predicted(
+    new_project: Project, predict_by_hand: Callable[..., Prediction]
+) -> Project:
+    """A project with a run whose predictions of two slides are known."""
+    folder = new_project.run_dir("demo")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    for slide_id in SLIDES:
+        with new_project.open_slide(slide_id) as slide:
+            prediction = predict_by_hand(slide, new_project.spec)
+        write_prediction(new_project.prediction_path("demo", slide_id), prediction)
+    return new_project
+
+
+def build(project: Project, limit: int = 6, audit_share: float = 0.0) -> Queue:
+    job = collect_queue(project, "demo", SLIDES, limit=limit, audit_share=audit_share)
+    try:
+        while True:
+            next(job)
+    except StopIteration as end:
+        return end.value
+
+
+@pytest.fixture
+def a_round(predicted: Project) -> Iterator[ReviewRound]:
+    with ReviewStore(predicted.review_dir, "ada") as store:
+        yield ReviewRound(build(predicted), store, {})
+
+
+def events(project: Project, reviewer: str = "ada") -> list[dict[str, object]]:
+    lines = (project.review_dir / f"{reviewer}.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_round_goes_from_tile_to_tile(a_round: ReviewRound) -> None:
+    first = a_round.item
+    a_round.answer(Verdict.POSITIVE, ())
+    assert a_round.position == 1
+    assert a_round.item != first
+    assert a_round.progress(("normal", "tumour")) == "1 of 6 · 1 tumour"
+    assert a_round.verdicts_on(first.tile.content_hash) == {first.index: "positive"}
+
+
+def test_a_new_round_goes_on_where_the_last_one_stood(
+    predicted: Project, a_round: ReviewRound
+) -> None:
+    a_round.answer(Verdict.POSITIVE, ())
+    a_round.answer(Verdict.SKIP, ())
+    again = ReviewRound(a_round.queue, a_round.store, {})
+    assert again.position == 2
+    assert [event.verdict for event in again.recent(5)] == ["skip", "positive"]
+
+
+def test_undo_goes_back_to_the_tile_and_redo_restores(a_round: ReviewRound) -> None:
+    first = a_round.item.tile
+    a_round.answer(Verdict.POSITIVE, ())
+    a_round.move(3)
+    a_round.undo()
+    assert a_round.item.tile == first
+    assert a_round.verdict is None
+    assert a_round.recent(5) == []
+    a_round.redo()
+    assert a_round.verdict == Verdict.POSITIVE
+    assert [event.tile for event in a_round.recent(5)] == [first]
+
+
+def test_moving_stops_at_the_ends(a_round: ReviewRound) -> None:
+    a_round.move(-1)
+    assert a_round.position == 0
+    a_round.move(100)
+    assert a_round.position == 5
+
+
+@pytest.mark.parametrize(
+    ("first", "shown", "blind_again"),
+    [
+        pytest.param(Verdict.SKIP, (), True, id="skipped-unseen"),
+        pytest.param(Verdict.POSITIVE, (), False, id="values-shown-after-answer"),
+        pytest.param(Verdict.SKIP, ("values",), False, id="values-on-screen"),
+    ],
+)
+def test_an_answer_is_blind_only_if_nothing_was_seen(
+    a_round: ReviewRound, first: Verdict, shown: tuple[str, ...], blind_again: bool
+) -> None:
+    event = a_round.answer(first, shown)
+    assert event.blind == (not shown)
+    assert event.shown == shown
+    a_round.undo()
+    assert a_round.answer(Verdict.NEGATIVE, ()).blind == blind_again
+
+
+def test_what_was_seen_is_known_in_the_next_round(a_round: ReviewRound) -> None:
+    a_round.answer(Verdict.POSITIVE, ())
+    again = ReviewRound(a_round.queue, a_round.store, {})
+    again.move(-10)
+    assert not again.answer(Verdict.NEGATIVE, ()).blind
+
+
+def test_audit_tiles_hide_values_in_open_work_too(predicted: Project) -> None:
+    queue = build(predicted, limit=10, audit_share=0.5)
+    with ReviewStore(predicted.review_dir, "ada") as store:
+        current = ReviewRound(queue, store, {})
+        hidden = []
+        for position in range(len(queue)):
+            current.position = position
+            hidden.append(current.hides(blind=False))
+        kinds = [item.kind is Kind.AUDIT for item in queue]
+        assert hidden == kinds
+        assert True in hidden
+        assert False in hidden
+
+
+def test_overlays_wait_until_the_slide_is_done(a_round: ReviewRound) -> None:
+    for _ in range(len(a_round.queue) - 1):
+        a_round.answer(Verdict.NEGATIVE, ())
+    other = next(
+        k
+        for k, item in enumerate(a_round.queue)
+        if item.tile.content_hash == a_round.item.tile.content_hash
+    )
+    last, a_round.position = a_round.position, other
+    assert not a_round.hides(blind=True)
+    assert a_round.hides_overlays(blind=True)
+    assert not a_round.hides_overlays(blind=False)
+    a_round.position = last
+    a_round.answer(Verdict.NEGATIVE, ())
+    assert a_round.finished
+    assert not a_round.hides_overlays(blind=True)
+
+
+def test_others_answers_are_told_but_not_their_skips(
+    predicted: Project, a_round: ReviewRound
+) -> None:
+    tile = a_round.item.tile
+    with ReviewStore(predicted.review_dir, "bob") as bob:
+        bob.answer(tile, Verdict.NEGATIVE, blind=True)
+    with ReviewStore(predicted.review_dir, "eve") as eve:
+        eve.answer(tile, Verdict.SKIP, blind=True)
+    current = ReviewRound(a_round.queue, a_round.store, {"bob": bob, "eve": eve})
+    assert current.others_on(tile) == {"bob": Verdict.NEGATIVE}
+
+
+def test_values_are_said_in_words(
+    predicted: Project, predict_by_hand: Callable[..., Prediction]
+) -> None:
+    with predicted.open_slide(SLIDES[0]) as slide:
+        prediction = predict_by_hand(slide, predicted.spec)
+    last = len(prediction) - 1
+    assert values_text(prediction, last) == (
+        "P(tumour) 0.00 · attention above 100 % of tiles · "
+        "disagreement +1.00 · candidate 1"
+    )
+    assert "candidate" not in values_text(prediction, 0)
+
+
+def test_exports_hold_all_answers(predicted: Project, a_round: ReviewRound) -> None:
+    for verdict in (Verdict.POSITIVE, Verdict.NEGATIVE):
+        a_round.answer(verdict, ())
+    for job in (export_csv, export_geojson):
+        for _ in job(predicted, "demo"):
+            pass
+    folder = predicted.review_dir / "exports"
+    rows = (folder / "verdicts.csv").read_text().splitlines()
+    assert len(rows) == 3
+    exported = [json.loads(p.read_text()) for p in folder.glob("*.geojson")]
+    names = {
+        feature["properties"]["classification"]["name"]
+        for collection in exported
+        for feature in collection["features"]
+    }
+    assert names == {"tumour", "normal"}
+
+
+def test_the_help_has_every_key_and_the_classes_own_names() -> None:
+    lines = help_lines(("normal", "tumour"))
+    assert len(lines) == len(KEYS)
+    assert ("P", "tumour") in lines
+    assert ("N", "normal") in lines
+    assert len({key.keys for key in KEYS}) == len(KEYS)
+
+
+def press(widget: QWidget, key: Qt.Key, kind: QEvent.Type, repeat: bool) -> None:
+    event = QKeyEvent(kind, key, Qt.KeyboardModifier.NoModifier, "", repeat)
+    QApplication.sendEvent(widget, event)
+
+
+def test_keys_are_taken_from_widgets_but_not_where_people_write(qtbot) -> None:
+    box = QWidget()
+    qtbot.addWidget(box)
+    button, line = QPushButton(box), QLineEdit(box)
+    keys = ReviewKeys(parent=box)
+    taken: list[str] = []
+    keys.pressed.connect(taken.append)
+    keys.put_on(box)
+    qtbot.keyClick(button, "p")
+    qtbot.keyClick(line, "p")
+    qtbot.keyClick(button, "z", Qt.KeyboardModifier.ShiftModifier)
+    qtbot.keyClick(button, "z", Qt.KeyboardModifier.ControlModifier)
+    assert taken == ["positive", "redo"]
+    assert line.text() == "p"
+    keys.take_off(box)
+    qtbot.keyClick(button, "p")
+    assert taken == ["positive", "redo"]
+
+
+def test_a_key_held_down_answers_once_and_hides_until_let_go(qtbot) -> None:
+    box = QWidget()
+    qtbot.addWidget(box)
+    keys = ReviewKeys(parent=box)
+    told: list[str] = []
+    keys.pressed.connect(told.append)
+    keys.released.connect(lambda action: told.append(f"{action} over"))
+    keys.put_on(box)
+    for repeat in (False, True, True):
+        press(box, Qt.Key.Key_P, QEvent.Type.KeyPress, repeat)
+    press(box, Qt.Key.Key_H, QEvent.Type.KeyPress, False)
+    press(box, Qt.Key.Key_H, QEvent.Type.KeyRelease, True)
+    assert told == ["positive", "hide"]
+    press(box, Qt.Key.Key_H, QEvent.Type.KeyRelease, False)
+    assert told[-1] == "hide over"
+
+
+def test_the_curtain_gives_back_what_was_visible(
+    viewer: Viewer, predicted: Project
+) -> None:
+    session = session_of(viewer)
+    session.open_project(predicted.root)
+    session.open_slide(SLIDES[0])
+    before = {layer.name: layer.visible for layer in session.overlays()}
+    assert set(before.values()) == {True, False}
+    curtain = Curtain(session)
+    curtain.draw("blind")
+    curtain.draw("held")
+    assert curtain.visible() == []
+    session.open_slide(SLIDES[1])
+    curtain.cover()
+    assert curtain.visible() == []
+    assert curtain.take_seen() == set()
+    viewer.layers["attention"].visible = True
+    viewer.layers["attention"].visible = False
+    assert curtain.take_seen() == {"attention"}
+    curtain.lift("held")
+    assert curtain.visible() == []
+    curtain.lift("blind")
+    assert {layer.name: layer.visible for layer in session.overlays()} == before
+
+
+@pytest.fixture
+def review(viewer: Viewer) -> ReviewWidget:
+    widget = show_dock(viewer, "Review")
+    assert isinstance(widget, ReviewWidget)
+    return widget
+
+
+def begin(qtbot, review: ReviewWidget, *, tiles: int = 6, audit: int = 0) -> None:
+    review.setup.reviewer.setText("ada")
+    review.setup.limit.setValue(tiles)
+    review.setup.audit.setValue(audit)
+    qtbot.mouseClick(review.setup.job.button, LEFT)
+    qtbot.waitUntil(lambda: review.round is not None, timeout=20_000)
+
+
+def test_an_empty_dock_says_what_to_do(
+    qtbot, viewer: Viewer, review: ReviewWidget, new_project: Project
+) -> None:
+    assert "No project" in review.setup.hint.text()
+    assert not review.setup.job.button.isEnabled()
+    session_of(viewer).open_project(new_project.root)
+    assert "train" in review.setup.hint.text()
+    assert review.setup.way_out.text() == "Go to Train"
+    folder = new_project.run_dir("demo")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    session_of(viewer).files_changed.emit()
+    assert "not predicted" in review.setup.hint.text()
+    qtbot.mouseClick(review.setup.way_out, LEFT)
+    assert "Explain (napari-weno)" in viewer.window.dock_widgets
+
+
+def test_tiles_are_answered_by_keys_and_saved(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    session = session_of(viewer)
+    session.open_project(predicted.root)
+    session.open_slide(SLIDES[0])
+    shown = [layer.name for layer in session.overlays() if layer.visible]
+    begin(qtbot, review)
+    page = review.page
+
+    # Blind: nothing of the model is on screen, the tile is.
+    first = review.round.item
+    assert session.opened.slide_id == first.tile.slide_id
+    assert not any(layer.visible for layer in session.overlays())
+    assert page.values.isHidden()
+    assert session.tile is None
+    qtbot.waitUntil(lambda: page.crop.shown == first.tile, timeout=10_000)
+    frame = viewer.layers["tile asked about"]
+    np.testing.assert_allclose(
+        frame.data[0],
+        (np.array(first.tile.origin) + (np.array(first.tile.size) - 1) / 2)
+        * session.opened.slide.mpp,
+    )
+    np.testing.assert_allclose(viewer.scene.camera.center[-2:], frame.data[0])
+
+    # The answer is on disk, and only now the values are told.
+    qtbot.keyClick(page, "p")
+    assert [e["verdict"] for e in events(predicted)] == ["positive"]
+    assert events(predicted)[0]["blind"] is True
+    assert "P(tumour)" in page.last.text()
+    assert page.counts.text() == "1 of 6 · 1 tumour"
+    second = review.round.item
+    assert second.tile.slide_id != first.tile.slide_id
+    assert session.opened.slide_id == second.tile.slide_id
+
+    # A click on the canvas, which chooses a tile, tells no dock its values.
+    session.choose_tile(3)
+    assert session.tile is None
+
+    # Back across slides: undo, answer anew, redo is over.
+    qtbot.keyClick(page, "n")
+    qtbot.keyClick(page, "z")
+    qtbot.keyClick(page, "z")
+    assert review.round.item == first
+    assert session.opened.slide_id == first.tile.slide_id
+    assert page.counts.text() == "0 of 6"
+    qtbot.keyClick(page, "z", Qt.KeyboardModifier.ShiftModifier)
+    assert page.counts.text() == "1 of 6 · 1 tumour"
+    qtbot.keyClick(page, "u")
+    assert [(e["action"], e["verdict"]) for e in events(predicted)] == [
+        ("answer", "positive"),
+        ("answer", "negative"),
+        ("undo", "negative"),
+        ("undo", "positive"),
+        ("redo", "positive"),
+        ("answer", "unsure"),
+    ]
+    assert events(predicted)[-1]["blind"] is False
+
+    # The buttons do what the keys do.
+    while not review.round.finished:
+        qtbot.mouseClick(page.buttons["negative"], LEFT)
+    assert "All 6 tiles are answered" in page.last.text()
+    candidates = viewer.layers["candidates"]
+    at = list(candidates.features["tile"]).index(review.round.item.index)
+    assert candidates.features["verdict"][at] == "negative"
+    np.testing.assert_allclose(
+        candidates.border_color[at, :3], np.array([0, 114, 178]) / 255
+    )
+
+    # The end gives the overlays back, and the answers go out.
+    qtbot.mouseClick(page.end, LEFT)
+    assert [layer.name for layer in session.overlays() if layer.visible] == shown
+    assert "tile asked about" not in viewer.layers
+    qtbot.mouseClick(review.csv, LEFT)
+    csv = predicted.review_dir / "exports" / "verdicts.csv"
+    qtbot.waitUntil(lambda: str(csv) in review.exports.text.text(), timeout=10_000)
+    assert len(csv.read_text().splitlines()) == 7
+
+
+def test_open_work_shows_values_and_says_so_on_record(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    session = session_of(viewer)
+    session.open_project(predicted.root)
+    begin(qtbot, review)
+    qtbot.mouseClick(review.page.blind, LEFT)
+    assert not review.page.blind.isChecked()
+    assert "P(tumour)" in review.page.values.text()
+    assert session.tile == review.round.item.index
+    visible = [layer.name for layer in session.overlays() if layer.visible]
+    assert "candidates" in visible
+    # H, held, shows the tissue alone.
+    press(review.page, Qt.Key.Key_H, QEvent.Type.KeyPress, False)
+    assert not any(layer.visible for layer in session.overlays())
+    assert not viewer.layers["tile asked about"].visible
+    press(review.page, Qt.Key.Key_H, QEvent.Type.KeyRelease, False)
+    assert [layer.name for layer in session.overlays() if layer.visible] == visible
+    assert viewer.layers["tile asked about"].visible
+    qtbot.keyClick(review.page, "n")
+    (event,) = events(predicted)
+    assert event["blind"] is False
+    assert set(event["shown"]) == {"values", *visible}
+
+
+def canvas_of(viewer: Viewer, review: ReviewWidget) -> QWidget:
+    """Return the widget that napari draws on."""
+    window = review.parentWidget()
+    while not isinstance(window, QMainWindow):
+        window = window.parentWidget()
+    found = [
+        widget
+        for widget in window.centralWidget().findChildren(QWidget)
+        if "CanvasBackend" in type(widget).__name__
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_review_mode_takes_the_canvas_keys_and_gives_them_back(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    session_of(viewer).open_project(predicted.root)
+    begin(qtbot, review)
+    canvas = canvas_of(viewer, review)
+    points = viewer.add_points(np.zeros((1, 2)), name="mine")
+    image = session_of(viewer).opened.layer
+
+    def modes() -> list[str]:
+        """Press P, S and Z with either layer active."""
+        found = []
+        for layer in (points, image):
+            viewer.layers.selection.active = layer
+            layer.mode = "pan_zoom"
+            for key in "psz":
+                qtbot.keyClick(canvas, key)
+                found.append(str(layer.mode))
+        return found
+
+    napari_does = modes()
+    assert napari_does == ["add", "select", *["pan_zoom"] * 4]
+    assert review.round.counts().total() == 0
+
+    qtbot.mouseClick(review.page.on_canvas, LEFT)
+    assert set(modes()) == {"pan_zoom"}
+    actions = [event["action"] for event in events(predicted)]
+    assert actions == ["answer", "answer", "undo"] * 2
+
+    qtbot.mouseClick(review.page.on_canvas, LEFT)
+    assert modes() == napari_does
+    qtbot.mouseClick(review.page.on_canvas, LEFT)
+    qtbot.mouseClick(review.page.end, LEFT)
+    assert modes() == napari_does
+    assert len(events(predicted)) == 6
+
+
+def test_the_verdict_file_is_free_after_the_dock_is_closed(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    session = session_of(viewer)
+    session.open_project(predicted.root)
+    begin(qtbot, review)
+    qtbot.keyClick(review.page, "p")
+    assert session.blind
+    with qtbot.waitSignal(review.destroyed):
+        viewer.window.remove_dock_widget(review)
+        review.deleteLater()
+    with ReviewStore(predicted.review_dir, "ada") as store:
+        assert len(store.answers()) == 1
+    assert not session.blind
+    assert any(layer.visible for layer in session.overlays())
+    assert "tile asked about" not in viewer.layers
+
+
+def test_the_window_may_be_closed_in_the_middle(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    session_of(viewer).open_project(predicted.root)
+    begin(qtbot, review)
+    qtbot.keyClick(review.page, "p")
+    viewer.close()
+    qtbot.waitUntil(lambda: free(predicted))
+    assert len(events(predicted)) == 1
+
+
+def free(project: Project) -> bool:
+    try:
+        ReviewStore(project.review_dir, "ada").close()
+    except ReviewError:
+        return False
+    return True
+
+
+def test_a_file_that_another_window_writes_is_said(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    session_of(viewer).open_project(predicted.root)
+    review.setup.reviewer.setText("ada")
+    with ReviewStore(predicted.review_dir, "ada"):
+        qtbot.mouseClick(review.setup.job.button, LEFT)
+        qtbot.waitUntil(
+            lambda: "another window" in review.setup.job.text.text(), timeout=20_000
+        )
+    assert review.round is None
+
+
+def test_the_queue_is_kept_for_others(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    session_of(viewer).open_project(predicted.root)
+    begin(qtbot, review, tiles=5)
+    path: Path = predicted.review_dir / "queues" / "demo.json"
+    assert len(json.loads(path.read_text())["items"]) == 5

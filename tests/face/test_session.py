@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari import Viewer
+from napari.components import ViewerModel
+from napari.utils._proxies import PublicOnlyProxy
+
+from napari_weno.layers import slide_layer
+from napari_weno.session import Session, session_of
+from weno.errors import ProjectError, RunError
+from weno.prediction import Prediction, write_prediction
+from weno.project import Project
+from weno.slides import Slide, open_slide
+from weno.tiles import TileSpec
+
+SPEC = TileSpec(40.0, 0.5, min_tissue=0.0)
+
+Predict = Callable[..., Prediction]
+
+
+@pytest.fixture
+def viewer_model() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture
+def session(viewer_model: ViewerModel) -> Session:
+    """A session without any window."""
+    return session_of(viewer_model)
+
+
+def show(session: Session, slide: Slide) -> None:
+    data, keywords, _ = slide_layer(slide)
+    session.viewer.add_image(data, **keywords)
+
+
+def heard(signal: object) -> list[object]:
+    values: list[object] = []
+    signal.connect(lambda *args: values.append(args[0] if args else None))
+    return values
+
+
+def test_all_docks_of_a_viewer_share_one_session(viewer_model: ViewerModel) -> None:
+    # napari hands each dock a proxy of its own, which soon goes.
+    session, other = session_of(PublicOnlyProxy(viewer_model)), ViewerModel()
+    gc.collect()
+    assert session_of(PublicOnlyProxy(viewer_model)) is session
+    assert session_of(viewer_model) is session
+    assert session_of(other) is not session
+
+
+def test_a_session_does_not_keep_its_viewer_alive() -> None:
+    viewer = ViewerModel()
+    session_of(viewer)
+    alive = weakref.ref(viewer)
+    del viewer
+    gc.collect()
+    assert alive() is None
+
+
+def test_open_project_tells_the_docks(session: Session, new_project: Project) -> None:
+    told = heard(session.project_changed)
+    project = session.open_project(new_project.root)
+    assert told == [project]
+    assert session.run is None
+    with pytest.raises(ProjectError, match="not a project"):
+        session.open_project(new_project.root / "cohort")
+    assert session.project is project
+
+
+def test_a_slide_takes_the_place_of_the_one_before(
+    session: Session, new_project: Project
+) -> None:
+    session.open_project(new_project.root)
+    session.open_slide("synthetic_000")
+    session.open_slide("synthetic_001")
+    (layer,) = session.viewer.layers
+    assert layer.name == "synthetic_001"
+    assert session.opened.slide_id == "synthetic_001"
+    with pytest.raises(ProjectError, match="nobody"):
+        session.open_slide("nobody")
+    assert session.opened.slide_id == "synthetic_001"
+
+
+def test_the_prediction_of_the_chosen_run_is_shown(
+    session: Session, new_project: Project, predict_by_hand: Predict
+) -> None:
+    with new_project.open_slide("synthetic_001") as slide:
+        prediction = predict_by_hand(slide, SPEC)
+    write_prediction(new_project.prediction_path("demo", "synthetic_001"), prediction)
+    session.open_project(new_project.root)
+    session.open_slide("synthetic_001")
+    assert session.prediction is None
+    told = heard(session.prediction_changed)
+    session.choose_run("demo")
+    assert told == [session.prediction]
+    assert session.prediction.teacher_probability == prediction.teacher_probability
+    assert "P(tumour)" in session.viewer.layers
+    session.open_slide("synthetic_000")
+    assert session.prediction is None
+    assert "P(tumour)" not in session.viewer.layers
+
+
+def test_a_prediction_for_another_slide_is_refused(
+    session: Session, odd_slide: Slide, new_project: Project, predict_by_hand: Predict
+) -> None:
+    session.open_project(new_project.root)
+    session.open_slide("synthetic_000")
+    with pytest.raises(RunError, match="other content"):
+        session.show_prediction(predict_by_hand(odd_slide, SPEC))
+
+
+def test_layers_keep_what_the_user_gave_them(
+    session: Session, odd_slide: Slide, predict_by_hand: Predict
+) -> None:
+    show(session, odd_slide)
+    session.show_prediction(predict_by_hand(odd_slide, SPEC))
+    layer = session.viewer.layers["P(tumour)"]
+    layer.opacity, layer.visible = 0.2, False
+    layer.contrast_limits = (0.7, 0.9)
+    session.show_prediction(predict_by_hand(odd_slide, TileSpec(50.0, 0.5)))
+    assert session.viewer.layers["P(tumour)"] is layer
+    assert (layer.opacity, layer.visible) == (0.2, False)
+    assert layer.contrast_limits == [0.7, 1.0], "the threshold stays"
+    assert layer.data.shape == session.prediction.grid.shape
+
+
+def test_a_slide_that_is_taken_away_takes_its_overlays_along(
+    session: Session, odd_slide: Slide, predict_by_hand: Predict
+) -> None:
+    show(session, odd_slide)
+    session.show_prediction(predict_by_hand(odd_slide, SPEC))
+    told = heard(session.slide_changed)
+    session.viewer.layers.remove(session.opened.layer)
+    assert session.opened is None
+    assert told == [None]
+    assert len(session.viewer.layers) == 0
+
+
+def test_an_overlay_that_the_user_removed_may_come_back(
+    session: Session, odd_slide: Slide, predict_by_hand: Predict
+) -> None:
+    show(session, odd_slide)
+    session.show_prediction(predict_by_hand(odd_slide, SPEC))
+    session.viewer.layers.remove("attention")
+    session.set_display("raw")
+    attention = session.viewer.layers["attention"]
+    values = attention.data[attention.data > 0]
+    assert values.sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_another_display_shows_the_same_layer_from_its_own_limits(
+    session: Session, odd_slide: Slide, predict_by_hand: Predict
+) -> None:
+    show(session, odd_slide)
+    session.show_prediction(predict_by_hand(odd_slide, SPEC))
+    attention = session.viewer.layers["attention"]
+    attention.visible = True
+    session.set_display("percentile")
+    assert session.viewer.layers["attention"] is attention
+    assert attention.visible
+    assert attention.contrast_limits == [0.75, 1.0]
+    attention.contrast_limits = (0.9, 1.0)
+    session.redraw()
+    assert attention.contrast_limits == [0.9, 1.0]
+
+
+def test_the_open_slide_can_join_the_project(
+    session: Session, odd_slide: Slide, new_project: Project
+) -> None:
+    show(session, odd_slide)
+    with pytest.raises(ProjectError, match="first"):
+        session.add_open_slide()
+    session.open_project(new_project.root)
+    assert session.opened.slide_id is None
+    files, slides = heard(session.files_changed), heard(session.slide_changed)
+    row = session.add_open_slide()
+    assert row.path == odd_slide.path
+    assert session.opened.slide_id == row.slide_id == "odd"
+    assert files
+    assert slides == [session.opened]
+
+
+def test_centre_on_moves_the_camera_to_the_tile(
+    session: Session, odd_slide: Slide, predict_by_hand: Predict
+) -> None:
+    show(session, odd_slide)
+    prediction = predict_by_hand(odd_slide, SPEC)
+    session.show_prediction(prediction)
+    told = heard(session.tile_changed)
+    session.choose_tile(17, centre=True)
+    assert told == [17]
+    centre = session.viewer.scene.camera.center[-2:]
+    assert session.tile_at(centre) == 17
+    assert np.isfinite(session.viewer.scene.camera.zoom)
+
+
+def test_a_click_on_the_canvas_chooses_the_tile(
+    viewer: Viewer, odd_slide: Slide, predict_by_hand: Predict, qtbot
+) -> None:
+    from qtpy.QtCore import QPoint, Qt
+
+    session = session_of(viewer)
+    show(session, odd_slide)
+    prediction = predict_by_hand(odd_slide, SPEC)
+    session.show_prediction(prediction)
+    session.centre_on(30)
+    canvas = viewer.window._qt_viewer.canvas.native
+    middle = QPoint(canvas.width() // 2, canvas.height() // 2)
+    qtbot.mouseMove(canvas, middle)
+    qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, pos=middle)
+    assert session.tile == 30
+    told = heard(session.tile_changed)
+    aside = QPoint(middle.x() + canvas.height() // 9, middle.y())
+    qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=middle)
+    qtbot.mouseMove(canvas, aside)
+    qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=aside)
+    assert told == [], "dragging the slide about chooses nothing"
+
+
+@pytest.mark.parametrize("name", ["Cohort", "Explain"])
+def test_docks_open_from_the_command_palette(
+    viewer: Viewer, name: str, cohort: Path
+) -> None:
+    from napari._app_model import get_app_model
+
+    commands = get_app_model().commands
+    commands.execute_command(f"napari-weno.show_{name.lower()}").result()
+    assert any(name in dock for dock in viewer.window.dock_widgets)
+
+
+def test_a_slide_opened_before_the_docks_is_adopted(
+    viewer_model: ViewerModel, cohort: Path
+) -> None:
+    slide = open_slide(next((cohort / "slides").glob("*.tif")))
+    data, keywords, _ = slide_layer(slide)
+    viewer_model.add_image(data, **keywords)
+    assert session_of(viewer_model).opened.slide is slide

@@ -1,0 +1,378 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import pytest
+from napari import Viewer
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
+
+from napari_weno.curves import DARK, LIGHT, Palette
+from napari_weno.form import DataclassForm, FieldSpec, NumberBox, describe
+from napari_weno.session import session_of, show_dock
+from napari_weno.train import TrainWidget
+from napari_weno.train_jobs import History, Readiness, look, train
+from napari_weno.train_runs import free_name, read_run, read_runs
+from weno.mil.config import PRESETS, TrainConfig
+from weno.project import Project
+
+LEFT = Qt.MouseButton.LeftButton
+
+
+@dataclass
+class Sample:
+    number: float = field(default=1e-7, metadata={"limits": (0, 1), "help": "in µm"})
+    count: int | None = None
+    mode: Literal["slow", "fast"] = "slow"
+    name: str = "x"
+    flag: bool = field(default=True, metadata={"label": "A flag", "advanced": True})
+
+
+@dataclass
+class Unknown:
+    place: complex = 0j
+
+
+def test_fields_are_described_by_type_and_metadata() -> None:
+    specs = {spec.name: spec for spec in describe(Sample)}
+    assert specs["number"] == FieldSpec(
+        name="number",
+        label="Number",
+        tooltip="in µm (0 to 1)\nnumber",
+        kind=float,
+        choices=(),
+        limits=(0, 1),
+        optional=False,
+        advanced=False,
+    )
+    assert specs["count"].optional
+    assert specs["count"].kind is int
+    assert specs["mode"].choices == ("slow", "fast")
+    assert specs["flag"].label == "A flag"
+    assert specs["flag"].advanced
+
+
+def test_a_type_without_editor_is_refused() -> None:
+    with pytest.raises(TypeError, match="place"):
+        describe(Unknown)
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for spec in describe(TrainConfig):
+        assert spec.label
+        assert spec.tooltip.splitlines()[0] != spec.name
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_survives_the_form(qtbot, preset: str) -> None:
+    form = DataclassForm(PRESETS["default"])
+    qtbot.addWidget(form)
+    form.set_value(PRESETS[preset])
+    assert form.value() == PRESETS[preset]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(Sample(), id="none"),
+        pytest.param(Sample(number=0.123456789, count=0, mode="fast"), id="zero"),
+        pytest.param(Sample(count=-5, name="", flag=False), id="off"),
+    ],
+)
+def test_none_and_small_numbers_survive_the_form(qtbot, value: Sample) -> None:
+    form = DataclassForm(Sample(count=3, name="y"))
+    qtbot.addWidget(form)
+    form.set_value(value)
+    assert form.value() == value
+
+
+def test_typing_changes_a_value_and_limits_hold(qtbot) -> None:
+    form = DataclassForm(Sample())
+    qtbot.addWidget(form)
+    number = form.editors["number"].editor
+    assert isinstance(number, NumberBox)
+    assert number.text() == "1e-07"
+    with qtbot.waitSignal(form.changed):
+        number.selectAll()
+        qtbot.keyClicks(number, "3e-2")
+        qtbot.keyClick(number, Qt.Key.Key_Return)
+    assert form.value().number == 0.03
+    number.setValue(7.0)
+    assert form.value().number == 1.0
+
+
+def test_advanced_fields_wait_until_asked_for(qtbot) -> None:
+    form = DataclassForm(Sample())
+    qtbot.addWidget(form)
+    form.show()
+    assert not form.editors["flag"].isVisible()
+    qtbot.mouseClick(form.more, LEFT)
+    assert form.editors["flag"].isVisible()
+
+
+def epoch(number: int, fold: int = 0, folds: int = 0, **values: Any) -> SimpleNamespace:
+    done = max(0, fold - 1) * 10 + number
+    return SimpleNamespace(
+        epoch=number,
+        epochs=10,
+        fold=fold,
+        folds=folds,
+        seconds=2.0,
+        done=done,
+        total=max(1, folds) * 10,
+        **values,
+    )
+
+
+def test_history_leaves_out_what_is_not_known() -> None:
+    history = History()
+    history.add(epoch(1, student_loss=None))
+    history.add(epoch(2, student_loss=0.5))
+    assert history.series("student_loss") == ([2], [0.5])
+
+
+def test_history_tells_the_time_left() -> None:
+    history = History()
+    assert history.seconds_left is None
+    history.add(epoch(4))
+    assert history.text == "Epoch 4 of at most 10 · 12 s left at most"
+    history.add(epoch(1, fold=2, folds=3))
+    assert len(history.reports) == 1
+    assert history.text == "Fold 2 of 3, epoch 1 of at most 10 · 38 s left at most"
+
+
+def test_an_epoch_made_again_replaces_the_lost_one() -> None:
+    history = History()
+    for number in (1, 2, 3, 2):
+        history.add(epoch(number))
+    assert [report.epoch for report in history.reports] == [1, 2]
+
+
+def contrast(first: str, second: str) -> float:
+    def light(color: str) -> float:
+        parts = QColor(color).getRgbF()[:3]
+        linear = [
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts
+        ]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((light(first), light(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("palette", [DARK, LIGHT], ids=["dark", "light"])
+def test_curves_can_be_read(palette: Palette) -> None:
+    colors = asdict(palette)
+    background = colors.pop("background")
+    for name, color in colors.items():
+        assert contrast(color, background) >= 4.5, name
+
+
+def finish(job: Any) -> Any:
+    try:
+        while True:
+            next(job)
+    except StopIteration as end:
+        return end.value
+
+
+def test_all_that_stands_against_a_fit_is_said_at_once(new_project: Project) -> None:
+    path = new_project.root / "slides.csv"
+    path.write_text(path.read_text().replace(",tumour", ",").replace(",1", ","))
+    ready: Readiness = finish(look(new_project))
+    assert len(ready.unprepared) == 6
+    assert "6 slides have no features yet: synthetic_000" in ready.text
+    assert "no label" in ready.text
+    assert "abmil" in ready.teachers
+    assert ready.devices[:2] == (("auto", "automatic"), ("cpu", "CPU"))
+
+
+def test_a_prepared_project_is_ready(demo_project: Project) -> None:
+    assert finish(look(demo_project)).text == ""
+
+
+def test_runs_are_read_from_their_files(demo_project: Project) -> None:
+    (run,) = read_runs(demo_project)
+    assert run.name == "demo"
+    assert run.teacher == "abmil"
+    assert run.finished
+    assert run.epochs == 8
+    card = json.loads((demo_project.run_dir("demo") / "card.json").read_text())
+    assert run.test_auc[0] == card["metrics"]["test"]["teacher_bag_auc"]
+    assert free_name(demo_project) == "run-1"
+    (demo_project.run_dir("demo") / "card.json").unlink()
+    stopped = read_run(demo_project.run_dir("demo"))
+    assert not stopped.finished
+    assert stopped.text == "demo: stopped after epoch 8"
+
+
+def test_a_resumed_run_tells_its_past(demo_project: Project) -> None:
+    config = TrainConfig(epochs=4, student_warmup=1)
+    options = {"name": "mine", "device": "cpu", "predict": False}
+    job = train(demo_project, config, resume=False, **options)
+    for report in job:
+        if getattr(report, "epoch", 0) == 2 and hasattr(report, "teacher_loss"):
+            break
+    job.close()
+    assert not read_run(demo_project.run_dir("mine")).finished
+    history = History()
+    for report in train(demo_project, config, resume=True, **options):
+        if hasattr(report, "teacher_loss"):
+            history.add(report)
+    assert [report.epoch for report in history.reports] == [1, 2, 3, 4]
+
+
+@pytest.fixture
+def dock(viewer: Viewer) -> TrainWidget:
+    widget = show_dock(viewer, "Train")
+    assert isinstance(widget, TrainWidget)
+    return widget
+
+
+def test_an_empty_dock_says_what_to_do(
+    qtbot, viewer: Viewer, dock: TrainWidget, new_project: Project
+) -> None:
+    assert "No project" in dock.hint.text()
+    session_of(viewer).open_project(new_project.root)
+    qtbot.waitUntil(lambda: "no features" in dock.hint.text(), timeout=60_000)
+    assert not dock.job.button.isEnabled()
+    qtbot.mouseClick(dock.way_out, LEFT)
+    assert "Cohort (napari-weno)" in viewer.window.dock_widgets
+
+
+def test_train_stop_resume_predict(
+    qtbot, viewer: Viewer, dock: TrainWidget, demo_project: Project
+) -> None:
+    session = session_of(viewer)
+    session.open_project(demo_project.root)
+    slide_id = demo_project.slides[1].slide_id
+    session.open_slide(slide_id)
+    qtbot.waitUntil(dock.job.button.isEnabled, timeout=60_000)
+    assert dock.name.text() == "run-1"
+
+    # Settings by keys; the preset says that they are no longer its own.
+    epochs = dock.form.editors["epochs"].editor
+    epochs.selectAll()
+    qtbot.keyClicks(epochs, "400")
+    assert dock.preset.currentIndex() == -1
+    qtbot.mouseClick(dock.form.more, LEFT)
+    patience = dock.form.editors["patience"].editor
+    patience.selectAll()
+    qtbot.keyClicks(patience, "400")
+
+    qtbot.mouseClick(dock.job.button, LEFT)
+    qtbot.waitUntil(lambda: len(dock._history.reports) >= 5, timeout=120_000)
+    assert dock.job.button.text() == "Stop"
+    assert "of at most 400" in dock.job.text.text()
+    assert "left at most" in dock.job.text.text()
+    assert dock.job.progress.maximum() == 400
+    assert dock.curves.isVisible()
+    assert not epochs.isEnabled()
+
+    qtbot.mouseClick(dock.job.button, LEFT)
+    assert dock.job.button.text() == "Stopping…"
+    qtbot.waitUntil(lambda: not dock.job.running, timeout=30_000)
+    stopped = read_run(demo_project.run_dir("run-1"))
+    assert 5 <= stopped.epochs < 400
+    assert not stopped.finished
+    assert dock.job.button.text() == "Resume"
+    assert session.run == "demo"
+    assert texts(dock.runs) == ["run-1 stopped", "demo"]
+
+    # To the end, by another epoch limit than a person would wait for.
+    shorten(demo_project.run_dir("run-1"), stopped.epochs + 3)
+    qtbot.mouseClick(dock.job.button, LEFT)
+    qtbot.waitUntil(lambda: not dock.job.running, timeout=120_000)
+    assert "6 slides predicted" in dock.result.text()
+    assert "test AUC teacher" in dock.result.text()
+    assert session.run == "run-1"
+    assert session.prediction.run == "run-1"
+    assert session.prediction.slide_id == slide_id
+    assert "attention" in viewer.layers
+    epochs_told = [report.epoch for report in dock._history.reports]
+    assert epochs_told == list(range(1, stopped.epochs + 4))
+    assert dock.name.text() == "run-2"
+    assert dock.job.button.text() == "Start"
+
+    # A run is chosen again by a double click in the table.
+    item = dock.runs.item(1, 0)
+    place = dock.runs.visualItemRect(item).center()
+    qtbot.mouseClick(dock.runs.viewport(), LEFT, pos=place)
+    qtbot.mouseDClick(dock.runs.viewport(), LEFT, pos=place)
+    assert session.run == "demo"
+    assert session.prediction.run == "demo"
+
+
+def texts(table: Any) -> list[str]:
+    """Return name and state of each run in the table."""
+    rows = range(table.rowCount())
+    states = [table.item(row, 4).text() for row in rows]
+    return [
+        f"{table.item(row, 0).text()} {state}"
+        if state == "stopped"
+        else table.item(row, 0).text()
+        for row, state in zip(rows, states, strict=True)
+    ]
+
+
+def shorten(folder: Path, epochs: int) -> None:
+    """Let a run that was stopped end soon."""
+    config = TrainConfig.read(folder / "config.json").to_dict()
+    TrainConfig.from_dict({**config, "epochs": epochs}).write(folder / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        pytest.param("demo", "a run of this name already", id="taken"),
+        pytest.param("../out", "cannot be a name", id="bad"),
+    ],
+)
+def test_a_name_that_cannot_be_is_said_at_once(
+    qtbot,
+    viewer: Viewer,
+    dock: TrainWidget,
+    demo_project: Project,
+    name: str,
+    said: str,
+) -> None:
+    session_of(viewer).open_project(demo_project.root)
+    qtbot.waitUntil(dock.job.button.isEnabled, timeout=60_000)
+    dock.name.selectAll()
+    qtbot.keyClicks(dock.name, name)
+    assert said in dock.job.text.text()
+    assert not dock.job.button.isEnabled()
+
+
+def test_settings_that_do_not_go_together_are_said(
+    qtbot, viewer: Viewer, dock: TrainWidget, demo_project: Project
+) -> None:
+    session_of(viewer).open_project(demo_project.root)
+    qtbot.waitUntil(dock.job.button.isEnabled, timeout=60_000)
+    dock.form.editors["folds"].editor.setValue(1)
+    qtbot.mouseClick(dock.job.button, LEFT)
+    assert "folds" in dock.job.text.text()
+    assert not dock.job.running
+    assert not demo_project.run_dir("run-1").exists()
+
+
+def test_a_fit_beside_a_drawn_canvas_does_not_end_the_process() -> None:
+    """In a process of its own: the crash would take the tests with it."""
+    program = (
+        "import napari, torch\n"
+        "from qtpy.QtWidgets import QApplication\n"
+        "viewer = napari.Viewer(show=True)\n"
+        "QApplication.processEvents()\n"
+        "from napari_weno.compiler import load_compiler_without_triton\n"
+        "load_compiler_without_triton()\n"
+        "torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))])\n"
+        "viewer.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False)
+    assert done.returncode == 0
