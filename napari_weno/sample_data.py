@@ -42,13 +42,15 @@ def demo_cohort() -> list[LayerData]:
     worker = create_worker(
         _make_demo, folder, _progress={"desc": "WENO demo", "total": 0}
     )
-    worker.yielded.connect(lambda step: step and _show(viewer, folder, step))
+    worker.yielded.connect(lambda step: _show(viewer, folder, step))
     worker.start()
     return [(np.empty((0, 2)), {"name": _WAITING}, "points")]
 
 
-def _show(viewer: Viewer, folder: Path, step: str) -> None:
-    """Show what a finished step has brought."""
+def _show(viewer: Viewer, folder: Path, step: str | None) -> None:
+    """Show what a finished step has brought; None is a step under way."""
+    if step is None:
+        return
     session = session_of(viewer)
     if step == "slides":
         slide_id = slide_to_show(session.open_project(folder))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from weno.features import SlideFeatures
+    from weno.mil import TrainConfig
 
     Values = npt.NDArray[np.float64]
     Table = dict[str, dict[str, dict[str, float]]]
@@ -56,7 +57,13 @@ class Outcome:
 
 
 def bench_glands(
-    data: Path, folder: Path, *, seeds: int = 3, device: str = "auto"
+    data: Path,
+    folder: Path,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    config: TrainConfig | None = None,
+    name: str = "default",
+    device: str = "auto",
 ) -> Table:
     """Measure WENO on the gland cohort, out of fold, over several seeds.
 
@@ -66,8 +73,12 @@ def bench_glands(
         Folder with ``slides.csv`` and ``tiles.csv``.
     folder : Path
         Becomes the project; features and finished runs that are there are kept.
-    seeds : int
+    seeds : sequence of int
         Each shuffles the folds and starts the weights anew.
+    config : TrainConfig, optional
+        Its folds and seed are replaced.
+    name : str
+        What the runs of this config are called.
     device : str
 
     Returns
@@ -86,13 +97,13 @@ def bench_glands(
     ]
     truth = _tile_truth(data / "tiles.csv", features)
     outcomes: dict[str, list[list[Outcome]]] = {}
-    for seed in range(seeds):
-        name = f"seed-{seed}"
-        config = replace(PRESETS["default"], seed=seed, folds=_FOLDS)
-        job = fit_project(project, config, name=name, device=device, resume=True)
-        follow(job, name)
-        follow(predict_project(project, name, device=device), "predict")
-        found = _weno(project, name, truth) | _probes(project, name, features, truth)
+    for seed in seeds:
+        run = f"{name}-seed-{seed}"
+        chosen = replace(config or PRESETS["default"], seed=seed, folds=_FOLDS)
+        job = fit_project(project, chosen, name=run, device=device, resume=True)
+        follow(job, f"seed {seed}")
+        follow(predict_project(project, run, device=device), "predict")
+        found = _weno(project, run, truth) | _probes(project, run, features, truth)
         for who, slides in found.items():
             outcomes.setdefault(who, []).append(slides)
     return {who: _summary(runs) for who, runs in outcomes.items()}

@@ -304,7 +304,9 @@ def bench(
     out: Annotated[
         Path, typer.Option(help="Project folder for features and runs.")
     ] = Path("bench"),
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 3,
+    seeds: Annotated[
+        str, typer.Option(help="Seeds of folds and weights, with commas.")
+    ] = "0,1,2",
     device: DeviceOption = "auto",
 ) -> dict[str, Any]:
     """Measure accuracy against a ceiling and a floor, with 95 % intervals."""
@@ -312,7 +314,10 @@ def bench(
 
     if name != "glands":
         raise WenoError(f"no benchmark {name!r}; there is: glands")
-    table = bench_glands(data, out / name, seeds=seeds, device=device)
+    if not all(seed.strip().isdecimal() for seed in seeds.split(",")):
+        raise WenoError(f"--seeds needs numbers with commas, as 0,1,2: {seeds!r}")
+    chosen = [int(seed) for seed in seeds.split(",")]
+    table = bench_glands(data, out / name, seeds=chosen, device=device)
     shown = {
         who: {
             metric: f"{value['mean']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
@@ -321,7 +326,7 @@ def bench(
         for who, metrics in table.items()
     }
     print_table("AUC, out of fold", shown)
-    return {"seeds": seeds, "results": table}
+    return {"seeds": chosen, "results": table}
 
 
 @command(app)

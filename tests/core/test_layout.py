@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "atomic": set(),
     "doctor": set(),
     "errors": set(),
-    "progress": set(),
+    "terminal": {"errors"},
     "slides": {"errors"},
     "synthetic": {"atomic", "errors"},
     "tiles": {"errors", "slides"},

@@ -130,9 +130,11 @@ class TrainConfig:
         0.0, "Input noise", "in deviations of a feature; blurs single tiles", (0, 3)
     )
     student_warmup: int = _setting(
-        10, "Student warm-up", "epochs of the teacher alone; its first scores are noise",
+        10,
+        "Student warm-up",
+        "epochs of the teacher alone; its first scores are noise",
         (0, 10_000),
-    )  # fmt: skip
+    )
     negative_weight: float = _setting(
         0.1, "Negative weight",
         "weight of the negative half of the student's loss; positives are few",
