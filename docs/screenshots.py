@@ -3,7 +3,7 @@
 usage: python docs/screenshots.py DEMO_PROJECT SLIDE_PROJECT --out docs/images
 
 DEMO_PROJECT is what ``weno demo`` makes; SLIDE_PROJECT is any other project with a
-predicted run. Needs a display, or ``xvfb-run -a -s "-screen 0 1600x1000x24"`` before it.
+predicted run. Without a display put ``xvfb-run -a -s "-screen 0 1600x1000x24"`` first.
 """
 
 from __future__ import annotations
