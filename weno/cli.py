@@ -148,6 +148,9 @@ def fit(
         raise WenoError(f"no preset {preset!r}; there are: {', '.join(PRESETS)}")
     config = dataclasses.replace(PRESETS[preset], **options)
     opened = Project.open(project)
+    if resume and (name or opened.run_names()):
+        begun = opened.run_dir(_run_name(opened, name)) / "config.json"
+        config = dataclasses.replace(TrainConfig.read(begun), **options)
     job = fit_project(opened, config, name=name, device=device, resume=resume)
     run_dir = follow(job, "fit")
     card = json.loads((run_dir / "card.json").read_text(encoding="utf-8"))
@@ -190,10 +193,13 @@ def predict(
     opened = Project.open(paths[0] if paths else Path())
     name = _run_name(opened, run)
     result = follow(predict_project(opened, name, device=device), "predict")
+    for slide_id, reason in result.failed.items():
+        complain(slide_id, reason)
     say(f"Predicted {len(result.predicted)} slides in {opened.predictions_dir(name)}")
     return {
         "run": name,
         "predicted": list(result.predicted),
+        "empty": list(result.empty),
         "failed": dict(result.failed),
     }
 
@@ -206,6 +212,12 @@ def _predict_slides(
 
     if not slides:
         raise WenoError("no slide given: weno predict --model RUN_DIR SLIDE…")
+    stems = [path.stem for path in slides]
+    if len(set(stems)) < len(stems):
+        raise WenoError(
+            "two slides have the same name, and so would their predictions: predict "
+            "them one by one, each with its own --out"
+        )
     done, failed = {}, {}
     for path in slides:
         try:
@@ -254,14 +266,26 @@ def evaluate(
 def view(
     slide: Annotated[
         str | None,
-        typer.Argument(help="A slide file, or the id of a slide of the project."),
+        typer.Argument(
+            help="A slide file, the id of a slide of the project, or a project."
+        ),
     ] = None,
     project: Annotated[
         Path, typer.Option(help="Project folder.", show_default=".")
     ] = Path(),
     run: RunOption = None,
 ) -> dict[str, Any]:
-    """Open napari on a slide or on a project."""
+    """Open napari on a slide file, or on a project."""
+    from weno.project import Project
+
+    if slide is not None and Path(slide).is_dir():
+        project, slide = Path(slide), None
+    if slide is None or not Path(slide).is_file():
+        opened = Project.open(project)
+        if slide is not None:
+            opened.slide(slide)
+        if run is not None:
+            _run_name(opened, run)
     _launcher().view(project, slide, run)
     return {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,9 +127,16 @@ class Project:
         root, source = Path(root).resolve(), Path(slides).resolve()
         if (root / _SETTINGS).exists():
             raise ProjectError(f"{root} is a project already; choose another folder")
+        table = root / _SLIDES
+        if table.exists() and table != source:
+            raise ProjectError(
+                f"{table} is there already: give it as --slides, or move it away"
+            )
         records = _records(source) if source.is_file() else _search(source)
+        if not records:
+            raise ProjectError(f"{source} lists no slide")
         _check_rows(records, source, class_names)
-        _write_records(root / _SLIDES, root, records)
+        _write_records(table, root, records)
         settings = _settings(
             name or root.name, class_names, encoder, spec or TileSpec()
         )
@@ -204,7 +212,7 @@ class Project:
             if row.path == path:
                 return row
         records = _records(self.root / _SLIDES)
-        taken = {row.slide_id for row in self.slides}
+        taken = {row.slide_id.casefold() for row in self.slides}
         slide_id = _free_id(path.stem, taken)
         records.append(
             {
@@ -227,6 +235,15 @@ class Project:
         """HDF5 file with the features of one slide."""
         return self.features_dir / f"{slide_id}.h5"
 
+    def failed_slides(self) -> dict[str, str]:
+        """Slides whose extraction has failed, with the reason."""
+        path = self.features_dir / "failures.json"
+        try:
+            failures: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return failures
+
     @property
     def runs_dir(self) -> Path:
         """Folder with one folder per run."""
@@ -234,7 +251,7 @@ class Project:
 
     def run_dir(self, name: str) -> Path:
         """Folder of one run, which need not exist yet."""
-        return self.runs_dir / _safe_name(name, "run")
+        return self.runs_dir / safe_name(name, "run")
 
     def run_names(self) -> list[str]:
         """Names of the runs, the newest last."""
@@ -243,7 +260,7 @@ class Project:
 
     def predictions_dir(self, run: str) -> Path:
         """Folder with the predictions of one run."""
-        return self.root / "predictions" / _safe_name(run, "run")
+        return self.root / "predictions" / safe_name(run, "run")
 
     def prediction_path(self, run: str, slide_id: str) -> Path:
         """Parquet file with the prediction of one run for one slide."""
@@ -323,7 +340,7 @@ def _search(folder: Path) -> list[dict[str, str]]:
     records, taken = [], set[str]()
     for path in found:
         slide_id = _free_id(path.stem, taken)
-        taken.add(slide_id)
+        taken.add(slide_id.casefold())
         records.append({"slide_id": slide_id, "path": str(path), "label": ""})
     return records
 
@@ -355,9 +372,10 @@ def _check_rows(
         slide_id, label, split = values["slide_id"], values["label"], values["split"]
         if not _ID.fullmatch(slide_id) or slide_id.endswith((".", " ")):
             problems.append(f"line {line}: {slide_id!r} cannot be a file name")
-        if slide_id in seen:
+        # Names that differ in case alone are one file on many systems.
+        if slide_id.casefold() in seen:
             problems.append(f"line {line}: slide_id {slide_id!r} is there twice")
-        seen.add(slide_id)
+        seen.add(slide_id.casefold())
         if label not in labels:
             known = ", ".join(filter(None, labels))
             problems.append(f"line {line}: label {label!r} is none of {known}")
@@ -392,12 +410,19 @@ def _number(text: str) -> float | None:
 def _free_id(stem: str, taken: set[str]) -> str:
     base = re.sub(r"[^\w.\-]+", "_", stem).strip("._-")[:100] or "slide"
     candidate, number = base, 2
-    while candidate in taken:
+    while candidate.casefold() in taken:
         candidate, number = f"{base}_{number}", number + 1
     return candidate
 
 
-def _safe_name(name: str, what: str) -> str:
+def safe_name(name: str, what: str) -> str:
+    """Return `name` if it can be the name of a file in the project.
+
+    Raises
+    ------
+    ProjectError
+        If it would leave its folder, or some file system cannot have it.
+    """
     if not _ID.fullmatch(name) or name.endswith((".", " ")):
         raise ProjectError(f"{name!r} cannot be the name of a {what}: use letters")
     return name

@@ -79,7 +79,7 @@ def command(app: typer.Typer) -> Callable[[Command], Callable[..., None]]:
             as_json, debug = kwargs.pop("json"), kwargs.pop("debug")
             try:
                 result = function(*args, **kwargs)
-            except WenoError as error:
+            except (WenoError, OSError) as error:
                 if debug:
                     traceback.print_exc()
                 complain("weno", str(error))

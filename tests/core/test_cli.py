@@ -110,6 +110,33 @@ def test_errors_are_one_line_and_exit_code_2(
     assert result.stderr.strip().count("\n") == 0
 
 
+def test_resume_takes_the_settings_of_the_run(glands: Path) -> None:
+    first = ("fit", glands, "--name", "short", "--epochs", 3, "--seed", 5, "--json")
+    last_json(weno(*first))
+    resumed = last_json(weno("fit", glands, "--name", "short", "--resume", "--json"))
+    assert resumed["run"] == "short"
+    changed = weno("fit", glands, "--name", "short", "--resume", "--seed", 6)
+    assert changed.exit_code == 2
+    assert "seed was 5, now 6" in changed.stderr
+
+
+def test_slides_of_one_name_are_refused(glands: Path, tmp_path: Path) -> None:
+    model = glands / "runs" / "cv"
+    slides = [tmp_path / folder / "same.svs" for folder in "ab"]
+    result = weno("predict", "--model", model, *slides)
+    assert result.exit_code == 2
+    assert "same name" in result.stderr
+
+
+def test_an_unwritable_place_is_one_line(test_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    slides = test_data / "gland_cohort" / "slides.csv"
+    result = weno("init", tmp_path / "file" / "p", "--slides", slides)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert "weno:" in result.stderr
+
+
 def test_debug_shows_the_traceback_and_json_the_error(tmp_path: Path) -> None:
     result = weno("extract", tmp_path, "--debug", "--json")
     assert result.exit_code == 2

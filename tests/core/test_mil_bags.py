@@ -9,10 +9,11 @@ import pytest
 
 from weno.errors import FeatureError
 from weno.features import SlideFeatures, write_features
-from weno.mil.bags import Bag, check_cohort, check_features, load_bags
+from weno.mil.bags import UNKNOWN, Bag, check_cohort, check_features, load_bags
 from weno.mil.config import TrainConfig
 from weno.mil.splits import make_splits
 from weno.project import SlideRow
+from weno.review import ReviewStore, ReviewTile, Verdict
 from weno.tiles import TileSpec
 
 if TYPE_CHECKING:
@@ -105,9 +106,31 @@ def fake_project(tmp_path: Path) -> Any:
         slides=rows,
         slide=lambda slide_id: next(r for r in rows if r.slide_id == slide_id),
         features_path=lambda slide_id: tmp_path / f"{slide_id}.h5",
+        review_dir=tmp_path / "review",
         encoder="texture",
         spec=SPEC,
     )
+
+
+def test_answers_of_people_reach_their_tiles(tmp_path: Path) -> None:
+    for slide_id in "ab":
+        write_features(tmp_path / f"{slide_id}.h5", slide_features(slide_id))
+    other = slide_features("c", content_hash="another file")
+    write_features(tmp_path / "b.h5", dataclasses.replace(other, slide_id="b"))
+    with ReviewStore(tmp_path / "review", "me") as store:
+        second = ReviewTile("a", "x", (0, 128), (128, 128))
+        store.answer(second, Verdict.POSITIVE, blind=True)
+        store.answer(ReviewTile("a", "x", (0, 0), (64, 64)), Verdict.UNSURE, blind=True)
+    first, untouched = load_bags(fake_project(tmp_path))
+    assert first.verdicts.tolist() == [UNKNOWN, 1]
+    assert untouched.instance_labels is None
+
+
+def test_features_of_another_slide_are_refused(tmp_path: Path) -> None:
+    for slide_id in "ab":
+        write_features(tmp_path / f"{slide_id}.h5", slide_features("a"))
+    with pytest.raises(FeatureError, match=r"b\.h5: holds features of slide 'a'"):
+        load_bags(fake_project(tmp_path))
 
 
 def test_bags_are_read_from_the_projects_features(tmp_path: Path) -> None:

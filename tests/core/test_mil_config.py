@@ -60,3 +60,10 @@ def test_a_damaged_file_is_refused(tmp_path: Path, text: str) -> None:
 def test_the_settings_load_without_torch() -> None:
     code = "import sys, weno.mil; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_student_learns_before_any_epoch_is_chosen() -> None:
+    for epochs in range(1, 60):
+        for warmup in (0, 10, 100):
+            config = TrainConfig(epochs=epochs, student_warmup=warmup)
+            assert config.teacher_epochs < config.first_choice <= epochs

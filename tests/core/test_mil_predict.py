@@ -225,6 +225,7 @@ def fake_project(folder: Path, run_dir: Path) -> Any:
         slide=lambda slide_id: next(r for r in rows if r.slide_id == slide_id),
         features_path=lambda slide_id: folder / f"{slide_id}.h5",
         run_dir=lambda name: run_dir,
+        review_dir=folder / "review",
         predictions_dir=lambda name: folder / "predictions" / name,
         prediction_path=lambda name, s: folder / "predictions" / name / f"{s}.parquet",
         encoder="texture",

@@ -165,3 +165,25 @@ def test_run_name_stays_inside_the_project(tmp_path: Path) -> None:
     for name in ("first", "second"):
         write(project.run_dir(name) / "config.json", "{}")
     assert set(project.run_names()) == {"first", "second"}
+
+
+def test_a_table_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+    table = write(tmp_path / "s.csv", "slide_id,path\na,a.svs\n")
+    mine = write(tmp_path / "p" / "slides.csv", "slide_id,path\nb,b.svs\n")
+    with pytest.raises(ProjectError, match="is there already"):
+        Project.create(tmp_path / "p", table)
+    assert "b.svs" in mine.read_text()
+    assert Project.create(tmp_path / "p", mine).slides[0].slide_id == "b"
+
+
+def test_an_empty_table_leaves_nothing_behind(tmp_path: Path) -> None:
+    table = write(tmp_path / "s.csv", "slide_id,path\n")
+    with pytest.raises(ProjectError, match="lists no slide"):
+        Project.create(tmp_path / "p", table)
+    assert not (tmp_path / "p").exists()
+
+
+def test_ids_that_differ_in_case_alone_are_one(tmp_path: Path) -> None:
+    table = write(tmp_path / "s.csv", "slide_id,path\na1,a.svs\nA1,b.svs\n")
+    with pytest.raises(ProjectError, match="'A1' is there twice"):
+        Project.create(tmp_path / "p", table)

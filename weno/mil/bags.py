@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
     from weno.features import SlideFeatures
     from weno.project import Project, SlideRow
+    from weno.review import ReviewTile, Verdict
 
 UNKNOWN = -1  # no person has answered this tile
 UNSURE = -2  # a person could not tell: the tile does not train the student
 
 SPLITS = ("train", "val", "test")
+_OF_VERDICT = {"positive": 1, "negative": 0, "unsure": UNSURE}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +109,7 @@ class PackedBags:
 
 
 def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[Bag]:
-    """Read the features of a project's slides as bags.
+    """Read the features of a project's slides, and people's answers, as bags.
 
     Parameters
     ----------
@@ -120,7 +122,10 @@ def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[
     FeatureError
         If files are missing, damaged or do not fit the project; all are named.
     """
+    from weno.review import read_verdicts, training_verdicts
+
     ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
+    answers = training_verdicts(read_verdicts(project.review_dir).values())
     bags, problems = [], []
     for slide_id in ids:
         try:
@@ -128,7 +133,7 @@ def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[
         except FeatureError as error:
             problems.append(str(error))
         else:
-            bags.append(_bag(project.slide(slide_id), features))
+            bags.append(_bag(project.slide(slide_id), features, answers))
     problems += _width_problems(bags)
     if problems:
         raise FeatureError("\n".join(problems))
@@ -144,6 +149,14 @@ def read_slide_features(project: Project, slide_id: str) -> SlideFeatures:
         raise FeatureError(f"{slide_id}: no features at {path}; run extract first")
     features = read_features(path)
     check_features(features, project.encoder, project.spec.to_dict())
+    if features.slide_id != slide_id:
+        raise FeatureError(f"{path}: holds features of slide {features.slide_id!r}")
+    mpp = project.slide(slide_id).mpp
+    if mpp is not None and not np.allclose(features.mpp, mpp, rtol=1e-6):
+        raise FeatureError(
+            f"{slide_id}: extracted at {features.mpp[0]:g} µm/px, slides.csv says "
+            f"{mpp:g}; run extract again"
+        )
     return features
 
 
@@ -204,9 +217,33 @@ def check_cohort(bags: Sequence[Bag]) -> None:
         raise FeatureError("cannot fit: " + "; ".join(problems))
 
 
-def _bag(row: SlideRow, features: SlideFeatures) -> Bag:
+def _bag(
+    row: SlideRow, features: SlideFeatures, answers: Mapping[ReviewTile, Verdict]
+) -> Bag:
     values = np.ascontiguousarray(features.features, dtype=np.float32)
-    return Bag(row.slide_id, row.patient_id, row.label, values, row.split)
+    return Bag(
+        row.slide_id,
+        row.patient_id,
+        row.label,
+        values,
+        row.split,
+        _answered(features, answers),
+    )
+
+
+def _answered(
+    features: SlideFeatures, answers: Mapping[ReviewTile, Verdict]
+) -> npt.NDArray[np.int8] | None:
+    """Return people's answers by tile; those to other tiles or files do not count."""
+    height, width = features.grid.tile_l0
+    size = (round(height), round(width))
+    index = {tuple(map(int, yx)): i for i, yx in enumerate(features.origins)}
+    labels = np.full(len(features.origins), UNKNOWN, np.int8)
+    for tile, verdict in answers.items():
+        known = tile.content_hash == features.content_hash and tile.size == size
+        if known and (i := index.get(tile.origin)) is not None:
+            labels[i] = _OF_VERDICT[verdict.value]
+    return labels if (labels != UNKNOWN).any() else None
 
 
 def _id_problems(bags: Sequence[Bag]) -> list[str]:

@@ -132,7 +132,8 @@ class TrainConfig:
     student_warmup: int = _setting(
         10,
         "Student warm-up",
-        "epochs of the teacher alone; its first scores are noise",
+        "epochs of the teacher alone, at most a third of all; its first scores are "
+        "noise",
         (0, 10_000),
     )
     negative_weight: float = _setting(
@@ -205,6 +206,16 @@ class TrainConfig:
         if wrong:
             raise RunError("training settings: " + "; ".join(wrong))
 
+    @property
+    def teacher_epochs(self) -> int:
+        """Epochs before the student begins; at most a third of a short run."""
+        return min(self.student_warmup, self.epochs // 3)
+
+    @property
+    def first_choice(self) -> int:
+        """The first epoch, 1-based, that can be the best: the student has learnt."""
+        return min(max(self.min_epochs, self.teacher_epochs + 1), self.epochs)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""
         return asdict(self)
@@ -220,13 +231,15 @@ class TrainConfig:
     def write(self, path: Path) -> None:
         """Write all fields to a JSON file."""
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+            temporary.write_text(
+                json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8"
+            )
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read a JSON file; a damaged or unknown one is a `RunError`."""
         try:
-            values = json.loads(path.read_text())
+            values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{path}: not a readable config: {error}") from error
         if not isinstance(values, dict):

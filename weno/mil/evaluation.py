@@ -134,19 +134,15 @@ def evaluate(
         "teacher": [p.teacher_probability for p in predictions],
         "student": [p.student_probability for p in predictions],
     }
-    pooled = {
+    tile_values = {
         "teacher": [p.pseudo_label for p in predictions],
-        "student": [p.probability for p in predictions],
-    }
-    within = {
-        "teacher": [p.score for p in predictions],
         "student": [p.probability for p in predictions],
     }
     result: dict[str, Any] = {
         who: {
             "bag_auc": auc(bags, bag_values[who]),
-            "tile_auc": _pooled_auc(known, pooled[who]),
-            "tile_auc_in_positive": _mean_auc(known, within[who], bags),
+            "tile_auc": _pooled_auc(known, tile_values[who]),
+            "tile_auc_in_positive": _mean_auc(known, tile_values[who], bags),
         }
         for who in ("teacher", "student")
     }

@@ -280,7 +280,7 @@ def train_epoch(
         bags.slices[b].stop - bags.slices[b].start for b in order if bags.labels[b]
     )
     student_loss = None
-    if epoch > config.student_warmup:
+    if epoch > config.teacher_epochs:
         student_loss = yield from _student_stage(
             model, optimisers, bags, labels, config
         )

@@ -80,6 +80,8 @@ def load_run(run_dir: Path, *, device: str = "auto") -> Run:
     """
     target = choose_device(device)
     card = read_card(run_dir)
+    if missing := {"width", "encoder", "spec", "class_names"} - set(card):
+        raise RunError(f"{run_dir}: its card lacks {', '.join(sorted(missing))}")
     config = TrainConfig.read(run_dir / CONFIG)
     models = {}
     for fold in range(1, config.folds + 1) if config.folds else [0]:
@@ -303,7 +305,8 @@ def predict_project(
     loaded = load_run(project.run_dir(run), device=device)
     ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
     predicted, empty, failed = [], [], {}
-    rows = read_rows(project.predictions_dir(run) / "slides.csv")
+    table = project.predictions_dir(run) / "slides.csv"
+    rows = read_rows(table)
     for done, slide_id in enumerate(ids, 1):
         error = None
         try:
@@ -321,9 +324,9 @@ def predict_project(
                 rows[slide_id] = slide_row(
                     project.slide(slide_id), loaded.splits, prediction
                 )
+                write_rows(table, rows)
                 predicted.append(slide_id)
         yield PredictReport(slide_id, done, len(ids), error)
-    write_rows(project.predictions_dir(run) / "slides.csv", rows)
     return PredictResult(tuple(predicted), tuple(empty), failed)
 
 

@@ -42,7 +42,10 @@ def start_run(
     config: TrainConfig,
 ) -> None:
     """Write what is known before training."""
-    with replacing(run_dir / SPLIT) as path, path.open("w", newline="") as file:
+    with (
+        replacing(run_dir / SPLIT) as path,
+        path.open("w", newline="", encoding="utf-8") as file,
+    ):
         table = csv.writer(file)
         table.writerow(["slide_id", "patient_id", "label", "fold", "split"])
         for fold, split in enumerate(splits, 1 if config.folds else 0):
@@ -110,7 +113,7 @@ def check_resumable(run_dir: Path, bags: Sequence[Bag], config: TrainConfig) -> 
         for key in now
         if before[key] != now[key]
     ]
-    environment = json.loads((run_dir / ENVIRONMENT).read_text())
+    environment = json.loads((run_dir / ENVIRONMENT).read_text(encoding="utf-8"))
     if environment["data_hash"] != data_hash(bags):
         changed.append("slides, labels or features are not those it began with")
     if changed:
@@ -127,7 +130,7 @@ def read_card(run_dir: Path) -> dict[str, Any]:
     """
     path = run_dir / CARD
     try:
-        card = json.loads(path.read_text())
+        card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: not a readable run card: {error}") from error
     if not isinstance(card, dict) or card.get("format") != _FORMAT:
@@ -140,7 +143,7 @@ def read_splits(run_dir: Path) -> dict[str, dict[int, str]]:
     path = run_dir / SPLIT
     splits: dict[str, dict[int, str]] = {}
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 splits.setdefault(row["slide_id"], {})[int(row["fold"])] = row["split"]
     except (OSError, KeyError, ValueError) as error:
@@ -151,9 +154,11 @@ def read_splits(run_dir: Path) -> dict[str, dict[int, str]]:
 def keep_metrics(folder: Path, epochs: int) -> None:
     """Drop the lines of `metrics.jsonl` after `epochs`: they will be made again."""
     path = folder / METRICS
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     with replacing(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines[:epochs]))
+        temporary.write_text(
+            "".join(f"{line}\n" for line in lines[:epochs]), encoding="utf-8"
+        )
 
 
 def append_metrics(folder: Path, values: Mapping[str, Any]) -> None:
@@ -165,7 +170,7 @@ def append_metrics(folder: Path, values: Mapping[str, Any]) -> None:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2) + "\n")
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def data_hash(bags: Sequence[Bag]) -> str:

@@ -64,7 +64,10 @@ def write_rows(path: Path, rows: Mapping[str, dict[str, Any]]) -> None:
     for row in rows.values():
         patient, value = row["patient_id"], float(row["teacher_probability"])
         highest[patient] = max(highest.get(patient, 0.0), value)
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         table = csv.DictWriter(file, _COLUMNS)
         table.writeheader()
         for row in rows.values():

@@ -77,7 +77,8 @@ def fit_project(
     Parameters
     ----------
     project : Project
-        Slides without a label can be predicted, but are not learnt from.
+        Not learnt from are slides without a label, and those whose extraction has
+        failed.
     config : TrainConfig
     name : str, optional
         Of the run; the time now if not given, or, with `resume`, the newest run.
@@ -88,7 +89,13 @@ def fit_project(
     if name is None:
         newest = names[-1] if resume and names else None
         name = newest or time.strftime("%Y-%m-%d_%H-%M-%S")
-    labelled = [row.slide_id for row in project.slides if row.label is not None]
+    failed = project.failed_slides()
+    labelled = [
+        row.slide_id
+        for row in project.slides
+        if row.label is not None
+        and (project.features_path(row.slide_id).exists() or row.slide_id not in failed)
+    ]
     return fit(
         project.run_dir(name),
         load_bags(project, labelled),
@@ -290,7 +297,7 @@ class _Fold:
         validation the latest epoch is the best.
         """
         epoch = self.state.epoch + 1
-        if epoch < min(self.config.min_epochs, self.config.epochs):
+        if epoch < self.config.first_choice:
             return float("inf")
         if scores is None:
             return -float(epoch)
