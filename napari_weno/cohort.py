@@ -16,14 +16,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_weno.docks import Dock, listen, text_label
+from napari_weno.docks import Dock, listen, notifying, text_label
 from napari_weno.jobs import QuietJob
 from napari_weno.new_project import NewProjectForm
 from napari_weno.prepare import PrepareBox
 from napari_weno.session import session_of
 from napari_weno.slide_table import SlideTable
 from napari_weno.survey import summary, survey
-from weno.errors import WenoError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,17 +75,13 @@ class CohortWidget(Dock):
 
     def open_project(self, folder: str) -> None:
         """Open a project; what is wrong with it becomes a notification."""
-        try:
+        with notifying():
             self._session.open_project(folder)
-        except WenoError as error:
-            show_error(str(error))
 
     def open_slide(self, slide_id: str) -> None:
         """Show a slide; what is wrong with it becomes a notification."""
-        try:
+        with notifying():
             self._session.open_slide(slide_id)
-        except WenoError as error:
-            show_error(str(error))
 
     def _explain(self) -> None:
         self.path.setPlaceholderText("project folder")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakMethod
 
+from napari.utils.notifications import show_error
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QComboBox,
@@ -20,12 +21,27 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from weno.errors import WenoError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from napari.viewer import Viewer
 
 Which = Literal["open", "selected", "rest"]
+
+
+#: What a person can do something about: it needs no traceback.
+EXPECTED = (WenoError, OSError)
+
+
+@contextmanager
+def notifying() -> Iterator[None]:
+    """Turn what the core or the file system refuses into a notification."""
+    try:
+        yield
+    except EXPECTED as error:
+        show_error(str(error))
 
 
 def listen(widget: QWidget, signal: Any, slot: Callable[..., Any]) -> None:

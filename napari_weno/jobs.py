@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import create_worker as create_quiet_worker
 
-from weno.errors import WenoError
+from napari_weno.docks import EXPECTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -142,7 +142,7 @@ class JobBar(QWidget):
 
     def _on_error(self, error: BaseException) -> None:
         self.say(str(error) or type(error).__name__)
-        if isinstance(error, WenoError):
+        if isinstance(error, EXPECTED):
             show_error(str(error))
         else:
             # Not foreseen: napari shows it with its traceback.
@@ -167,7 +167,7 @@ class QuietJob(QObject):
     reported = Signal(object)
     #: What it returned.
     returned = Signal(object)
-    #: The `WenoError` that it failed with.
+    #: The `WenoError` or `OSError` that it failed with.
     failed = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -197,7 +197,7 @@ class QuietJob(QObject):
     def _on_error(self, stop: threading.Event, error: BaseException) -> None:
         if stop.is_set():
             return
-        if not isinstance(error, WenoError):
+        if not isinstance(error, EXPECTED):
             raise error
         self.failed.emit(error)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_weno.session import session_of, show_dock
-from weno.errors import ProjectError
-from weno.project import Project
 
 if TYPE_CHECKING:
-    from napari import Viewer
+    from napari.viewer import Viewer
+
+    from napari_weno.review import ReviewWidget
 
 _PLUGIN = "napari-weno"
 _SETTINGS = "project.toml"
@@ -27,17 +27,10 @@ def view(project: Path, slide: str | None, run: str | None) -> None:
         A slide file, or the id of a slide of the project.
     run : str, optional
         Run whose predictions are shown; the newest if not given.
-
-    Raises
-    ------
-    ProjectError
-        If there is neither a project nor a slide file.
     """
     import napari
 
     is_file = slide is not None and Path(slide).is_file()
-    if not is_file and slide is not None:
-        Project.open(project).slide(slide)
     viewer = napari.Viewer(title="WENO")
     if (project / _SETTINGS).is_file():
         session = session_of(viewer)
@@ -47,11 +40,6 @@ def view(project: Path, slide: str | None, run: str | None) -> None:
         show_dock(viewer, "Cohort")
         if slide is not None and not is_file:
             session.open_slide(slide)
-    elif not is_file:
-        raise ProjectError(
-            f"{project.resolve()} is not a project; give a slide file, or make a "
-            "project with: weno init PROJECT --slides CSV_OR_FOLDER"
-        )
     if is_file:
         viewer.open(slide, plugin=_PLUGIN)
     napari.run()
@@ -71,19 +59,25 @@ def show_demo(project: Path, slide_id: str, screenshot: Path | None) -> None:
 
     viewer = napari.Viewer(title="WENO demo")
     viewer.window.resize(1500, 950)
-    session = session_of(viewer)
-    session.open_project(project)
-    session.open_slide(slide_id)
-    review = show_dock(viewer, "Review")
-    # The whole slide is to be seen first, not the first tile alone.
-    review.setup.ready.connect(viewer.reset_view)
-    # A blind review would begin by hiding what the demo is to show.
-    review.begin_open_slide(blind=False)
+    begin_demo(viewer, project, slide_id)
     if screenshot is None:
         napari.run()
     else:
         save_screenshot(viewer, screenshot)
         viewer.close()
+
+
+def begin_demo(viewer: Viewer, project: Path, slide_id: str) -> ReviewWidget:
+    """Show a predicted slide and start to review it; return the Review dock."""
+    session = session_of(viewer)
+    session.open_project(project)
+    session.open_slide(slide_id)
+    review: ReviewWidget = show_dock(viewer, "Review")
+    # The whole slide is to be seen first, not the first tile alone.
+    review.setup.ready.connect(lambda _: viewer.reset_view())
+    # A blind review would begin by hiding what the demo is to show.
+    review.begin_open_slide(blind=False)
+    return review
 
 
 def save_screenshot(viewer: Viewer, path: Path) -> None:

@@ -19,7 +19,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_weno.docks import SlideChoice, listen, may_shrink, say, text_label
+from napari_weno.docks import (
+    SlideChoice,
+    listen,
+    may_shrink,
+    notifying,
+    say,
+    text_label,
+)
 from napari_weno.jobs import JobBar
 from napari_weno.readout import run_text
 from weno.errors import WenoError
@@ -226,7 +233,8 @@ class ModelBox(QGroupBox):
             self.load_button.setChecked(False)
 
     def _on_run(self) -> None:
-        self._session.choose_run(None if self.folder else self.run.currentData())
+        with notifying():
+            self._session.choose_run(None if self.folder else self.run.currentData())
         self._show_model()
 
     def _on_prediction(self, prediction: Prediction | None) -> None:
@@ -236,7 +244,8 @@ class ModelBox(QGroupBox):
         if prediction is None and self.folder is not None and opened is not None:
             known = self._predicted.get((self.folder, opened.slide.content_hash))
             if known is not None:
-                self._session.show_prediction(known)
+                with notifying():
+                    self._session.show_prediction(known)
 
     def _show_model(self) -> None:
         """Show the card of the chosen model."""
@@ -307,7 +316,8 @@ class ModelBox(QGroupBox):
             self._keep(result)
             return
         self._session.files_changed.emit()
-        self._session.load_prediction()
+        with notifying():
+            self._session.load_prediction()
         self.job.say(result_text(result))
 
     def _keep(self, result: ModelPrediction) -> None:
@@ -316,4 +326,5 @@ class ModelBox(QGroupBox):
         self.job.say(f"{prediction.slide_id} predicted.")
         same = opened and opened.slide.content_hash == prediction.content_hash
         if same and self.folder == result.folder:
-            self._session.show_prediction(prediction)
+            with notifying():
+                self._session.show_prediction(prediction)

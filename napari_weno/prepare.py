@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFormLayout, QGroupBox, QPushButton
 
-from napari_weno.docks import SlideChoice, listen, say, text_label
+from napari_weno.docks import SlideChoice, listen, notifying, say, text_label
 from napari_weno.jobs import JobBar, QuietJob
 
 if TYPE_CHECKING:
@@ -250,9 +250,10 @@ class PrepareBox(QGroupBox):
             say(self.preview, f"{_count(result.slides, 'slide')}; none can be read.")
 
     def _add_open_slide(self) -> None:
-        row = self._session.add_open_slide()
-        self._unprepared = [*self._unprepared, row.slide_id]
-        self.choice.setCurrentIndex(0)
+        with notifying():
+            row = self._session.add_open_slide()
+            self._unprepared = [*self._unprepared, row.slide_id]
+            self.choice.setCurrentIndex(0)
         self._on_slide()
 
     def _start(self) -> None:

@@ -146,7 +146,7 @@ class ReviewWidget(Dock):
             )
             others = read_verdicts(folder)
             write_queue(queue_path(folder, queue.run), queue)
-        except ReviewError as error:
+        except (ReviewError, OSError) as error:
             self._held.close()
             self.setup.job.say(str(error))
             show_error(str(error))

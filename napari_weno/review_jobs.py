@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weno.prediction import read_prediction
+from weno.project import safe_name
 from weno.review import build_queue, read_verdicts, write_csv, write_geojson
 
 if TYPE_CHECKING:
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 
     from weno.prediction import Prediction
     from weno.project import Project
-    from weno.review import Queue, ReviewEvent
+    from weno.review import Queue, ReviewEvent, ReviewTile
+
+_DIGITS = 8  # of a content hash, to tell slides of one id apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +87,39 @@ def export_geojson(project: Project, run: str) -> Generator[StepReport, None, st
     project : Project
     run : str
         Whose values become the objects' measurements; empty for none.
+
+    Raises
+    ------
+    ProjectError
+        If a verdict's slide has an id that cannot name a file; nothing is written.
     """
     by_slide: dict[str, list[ReviewEvent]] = {}
     for event in _all_answers(project):
         by_slide.setdefault(event.tile.content_hash, []).append(event)
+    names = _file_names([events[0].tile for events in by_slide.values()])
     written = 0
-    for done, events in enumerate(by_slide.values()):
-        slide_id = events[0].tile.slide_id
-        yield StepReport(done, len(by_slide), slide_id)
+    for done, (name, events) in enumerate(zip(names, by_slide.values(), strict=True)):
+        yield StepReport(done, len(by_slide), name)
         written += write_geojson(
-            _export_dir(project) / f"{slide_id}.geojson",
+            _export_dir(project) / f"{name}.geojson",
             events,
             predictions=_measured(project, run, events),
             class_names=project.class_names,
         )
     files = "1 file" if len(by_slide) == 1 else f"{len(by_slide):,} files"
     return f"{written:,} tiles in {files} in {_export_dir(project)}"
+
+
+def _file_names(tiles: Sequence[ReviewTile]) -> list[str]:
+    """Return a name for the file of each slide, of which a tile is given."""
+    # Verdict files come from others, too: an id in them may be a path.
+    ids = [safe_name(tile.slide_id, "file of verdicts") for tile in tiles]
+    # Some file systems hold names for the same that differ in case only.
+    count = Counter(one.casefold() for one in ids)
+    return [
+        one if count[one.casefold()] == 1 else f"{one}-{tile.content_hash[:_DIGITS]}"
+        for one, tile in zip(ids, tiles, strict=True)
+    ]
 
 
 def _export_dir(project: Project) -> Path:

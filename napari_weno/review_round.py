@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from weno.errors import ReviewError
 from weno.review import Verdict
 
 if TYPE_CHECKING:
@@ -129,7 +130,15 @@ class ReviewRound:
         return event
 
     def undo(self) -> ReviewEvent | None:
-        """Take back the last answer and go to its tile; None if there is none."""
+        """Take back the last answer and go to its tile; None if there is none.
+
+        Raises
+        ------
+        ReviewError
+            If it was given in another queue, or could not be saved; nothing has
+            changed.
+        """
+        self._check_ours(_stacks(self.store.events)[0], "answer")
         event = self.store.undo()
         if event is not None:
             for k in reversed(range(len(self._trail))):
@@ -140,12 +149,27 @@ class ReviewRound:
         return event
 
     def redo(self) -> ReviewEvent | None:
-        """Restore the answer taken back last, go to its tile; None if there is none."""
+        """Restore the answer taken back last, go to its tile; None if there is none.
+
+        Raises
+        ------
+        ReviewError
+            If it was given in another queue, or could not be saved; nothing has
+            changed.
+        """
+        self._check_ours(_stacks(self.store.events)[1], "answer taken back")
         event = self.store.redo()
         if event is not None:
             self._trail.append(event)
             self.go_to(event.tile)
         return event
+
+    def _check_ours(self, stack: Sequence[ReviewEvent], what: str) -> None:
+        if stack and stack[-1].tile not in self._places:
+            raise ReviewError(
+                f"your last {what} is for slide {stack[-1].tile.slide_id} and was "
+                "given in another queue; open that queue to change it"
+            )
 
     def move(self, step: int) -> None:
         """Go some tiles on or back, not beyond the ends."""
@@ -191,6 +215,25 @@ class ReviewRound:
         """Return what others answered for a tile, by their names."""
         said = {name: log.verdict(tile) for name, log in self.others.items()}
         return {name: verdict for name, verdict in said.items() if verdict in _SURE}
+
+
+def _stacks(
+    events: Sequence[ReviewEvent],
+) -> tuple[list[ReviewEvent], list[ReviewEvent]]:
+    """Return the answers that stand and those taken back, the next to move last."""
+    done: list[ReviewEvent] = []
+    undone: list[ReviewEvent] = []
+    for event in events:
+        if event.action == "answer":
+            done.append(event)
+            undone.clear()
+            continue
+        source, target = (done, undone) if event.action == "undo" else (undone, done)
+        for k in reversed(range(len(source))):
+            if (source[k].tile, source[k].verdict) == (event.tile, event.verdict):
+                target.append(source.pop(k))
+                break
+    return done, undone
 
 
 def _reveals(event: ReviewEvent) -> bool:

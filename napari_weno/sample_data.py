@@ -10,6 +10,7 @@ from napari.qt.threading import create_worker
 from platformdirs import user_data_path
 
 from napari_weno.compiler import load_compiler_without_triton
+from napari_weno.docks import notifying
 from napari_weno.session import session_of, show_dock
 from weno.demo import RUN, demo_steps, slide_to_show
 
@@ -44,13 +45,19 @@ def demo_cohort() -> list[LayerData]:
     )
     worker.yielded.connect(lambda step: _show(viewer, folder, step))
     worker.start()
-    return [(np.empty((0, 2)), {"name": _WAITING}, "points")]
+    # Points in pixels beside a slide in µm would make napari warn of mixed units.
+    waiting = {"name": _WAITING, "units": ("um", "um")}
+    return [(np.empty((0, 2)), waiting, "points")]
 
 
 def _show(viewer: Viewer, folder: Path, step: str | None) -> None:
     """Show what a finished step has brought; None is a step under way."""
-    if step is None:
-        return
+    if step is not None:
+        with notifying():
+            _show_step(viewer, folder, step)
+
+
+def _show_step(viewer: Viewer, folder: Path, step: str) -> None:
     session = session_of(viewer)
     if step == "slides":
         slide_id = slide_to_show(session.open_project(folder))

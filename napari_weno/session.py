@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 from psygnal import Signal
 
+from napari_weno.docks import notifying
 from napari_weno.layers import (
     METADATA_KEY,
     outline_layer,
@@ -20,7 +21,7 @@ from napari_weno.layers import (
     slide_layer,
     verdict_marks,
 )
-from weno.errors import ProjectError, RunError
+from weno.errors import ProjectError, RunError, WenoError
 from weno.prediction import read_prediction
 from weno.project import Project
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _PLUGIN = "napari-weno"
 _AFRESH = {"afresh": True}  # noted on a layer whose values change their meaning
+_MPP_RTOL = 1e-6
 _CLICK_PX = 4  # a hand that clicks may shake
 
 
@@ -175,13 +177,26 @@ class Session:
         self.load_prediction()
 
     def load_prediction(self) -> None:
-        """Show what the chosen run predicts for the open slide, if that is on disk."""
-        prediction = None
+        """Show what the chosen run predicts for the open slide, if that is on disk.
+
+        Raises
+        ------
+        RunError
+            If it cannot be read or does not fit the slide; no prediction is shown.
+        """
+        try:
+            self.show_prediction(self._stored_prediction())
+        except (WenoError, OSError):
+            # What was shown would be taken for what this run says of this slide.
+            self.show_prediction(None)
+            raise
+
+    def _stored_prediction(self) -> Prediction | None:
         if self.project and self.run and self.opened and self.opened.slide_id:
             path = self.project.prediction_path(self.run, self.opened.slide_id)
             if path.is_file():
-                prediction = read_prediction(path)
-        self.show_prediction(prediction)
+                return read_prediction(path)
+        return None
 
     def show_prediction(self, prediction: Prediction | None) -> None:
         """Show a prediction for the open slide; None takes the overlays away.
@@ -192,15 +207,10 @@ class Session:
         Raises
         ------
         RunError
-            If the prediction is for another slide.
+            If the prediction is for another slide, or for another pixel size.
         """
         if prediction is not None and self.opened is not None:
-            content_hash = self.opened.slide.content_hash
-            if prediction.content_hash != content_hash:
-                raise RunError(
-                    f"the prediction is for slide {prediction.slide_id} with other "
-                    f"content than {self.opened.name}; predict this slide anew"
-                )
+            _check_fits(prediction, self.opened)
         self.prediction = prediction
         self._grid = None if prediction is None else prediction.grid
         self.tile = None
@@ -371,7 +381,8 @@ class Session:
         self._adopt(layer)
 
     def _on_layer_inserted(self, event: Any) -> None:
-        self._adopt(event.value)
+        with notifying():
+            self._adopt(event.value)
 
     def _adopt(self, layer: Layer) -> None:
         ours = _ours(layer)
@@ -380,17 +391,26 @@ class Session:
             self._set_opened(ours["slide"], layer)
 
     def _set_opened(self, slide: Slide, layer: Layer) -> None:
-        self.opened = OpenedSlide(self._slide_id(slide), slide, layer)
+        row = self._row_of(slide)
+        if self.project and row and _differs(slide, row):
+            # A file that is dropped comes with the pixel size that it says itself.
+            with notifying():
+                again = self.project.open_slide(row.slide_id)
+                self._replace_slide(layer, *slide_layer(again, layer.name)[:2])
+                return
+        self.opened = OpenedSlide(row.slide_id if row else None, slide, layer)
         # Nobody may take the prediction of the slide before for this one's.
         self.prediction = self.tile = self._grid = None
         self.slide_changed.emit(self.opened)
-        self.load_prediction()
+        # A slide can be looked at without its prediction.
+        with notifying():
+            self.load_prediction()
 
-    def _slide_id(self, slide: Slide) -> str | None:
+    def _row_of(self, slide: Slide) -> SlideRow | None:
         if self.project is not None:
             for row in self.project.slides:
                 if row.path == slide.path.resolve():
-                    return row.slide_id
+                    return row
         return None
 
     def _on_layer_removed(self, event: Any) -> None:
@@ -411,6 +431,37 @@ class Session:
             tile = self.tile_at(event.position)
             if tile is not None:
                 self.choose_tile(tile)
+
+
+def _differs(slide: Slide, row: SlideRow) -> bool:
+    """Tell whether a project gives a slide another pixel size than it has."""
+    if row.mpp is None:
+        return slide.mpp_source == "given"
+    return not _same_mpp(slide.mpp, (row.mpp, row.mpp))
+
+
+def _same_mpp(one: tuple[float, float] | None, other: tuple[float, float]) -> bool:
+    return one is not None and np.allclose(one, other, rtol=_MPP_RTOL, atol=0)
+
+
+def _check_fits(prediction: Prediction, opened: OpenedSlide) -> None:
+    """Refuse a prediction whose overlays would not lie where its tiles are."""
+    if prediction.content_hash != opened.slide.content_hash:
+        raise RunError(
+            f"the prediction is for slide {prediction.slide_id} with other "
+            f"content than {opened.name}; predict this slide anew"
+        )
+    mpp = opened.slide.mpp or (1.0, 1.0)
+    if not _same_mpp(mpp, prediction.mpp):
+        raise RunError(
+            f"the prediction for {prediction.slide_id} is for pixels of "
+            f"{_mpp_text(prediction.mpp)}, but the open slide has {_mpp_text(mpp)}; "
+            "correct mpp in slides.csv, or prepare and predict this slide anew"
+        )
+
+
+def _mpp_text(mpp: tuple[float, float]) -> str:
+    return f"{mpp[0]:.7g} x {mpp[1]:.7g} µm"
 
 
 def _set_limits(layer: Image, keywords: Mapping[str, Any]) -> None:
@@ -434,8 +485,7 @@ _sessions: WeakKeyDictionary[Viewer, Session] = WeakKeyDictionary()
 def session_of(viewer: Viewer) -> Session:
     """Return the session of a viewer, the same one for all its docks.
 
-    A project that the viewer was started for (``weno view PROJECT``) is opened by
-    the first call.
+    The first call makes it, without a project; a slide shown already is adopted.
     """
     # napari hands docks a new proxy of the viewer each time.
     viewer = getattr(viewer, "__wrapped__", viewer)

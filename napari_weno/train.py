@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_weno.curves import Curves
-from napari_weno.docks import Dock, listen, may_shrink, say, text_label
+from napari_weno.docks import Dock, listen, may_shrink, notifying, say, text_label
 from napari_weno.form import DataclassForm
 from napari_weno.jobs import JobBar, QuietJob
 from napari_weno.session import session_of, show_dock
@@ -167,7 +167,7 @@ class TrainWidget(Dock):
         """Say what stands against a fit, and what the button would do."""
         project, ready = self._session.project, self._ready
         text = _NO_PROJECT if project is None else ready.text if ready else ""
-        say(self.hint, text)
+        say(self.hint, text or (ready.note if project and ready else ""))
         self.way_out.setVisible(bool(text))
         self.settings.setVisible(project is not None)
         self.job.setVisible(project is not None)
@@ -226,10 +226,12 @@ class TrainWidget(Dock):
         if project is None or self.job.running:
             return
         self.name.setText(name)
-        if self._state_of_name() == "stopped":
-            self.form.set_value(TrainConfig.read(project.run_dir(name) / "config.json"))
-        else:
-            self._session.choose_run(name)
+        with notifying():
+            if self._state_of_name() == "stopped":
+                config = TrainConfig.read(project.run_dir(name) / "config.json")
+                self.form.set_value(config)
+            else:
+                self._session.choose_run(name)
         self._show_runs()
 
     def _start(self) -> None:
@@ -279,7 +281,8 @@ class TrainWidget(Dock):
         if project is None:
             return
         if self._state_of_name() == "finished":
-            self._session.choose_run(self._training)
+            with notifying():
+                self._session.choose_run(self._training)
             self.name.setText(free_name(project))
         self._session.files_changed.emit()
         self._check()

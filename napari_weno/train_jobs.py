@@ -10,7 +10,7 @@ from napari_weno.compiler import load_compiler_without_triton
 from napari_weno.train_runs import METRICS, read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from napari_weno.train_runs import RunRow
@@ -28,7 +28,9 @@ class Readiness:
     Parameters
     ----------
     unprepared : tuple of str
-        Slides without features.
+        Labelled slides without features, but for those that cannot be read.
+    left_out : tuple of str
+        Slides that nothing is learnt from: without a label, or not readable.
     problem : str
         What else stands against a fit, all at once; empty if nothing.
     teachers : tuple of str
@@ -38,6 +40,7 @@ class Readiness:
     """
 
     unprepared: tuple[str, ...]
+    left_out: tuple[str, ...]
     problem: str
     teachers: tuple[str, ...]
     devices: tuple[tuple[str, str], ...]
@@ -47,20 +50,37 @@ class Readiness:
         """Say all that stands against a fit; empty if nothing does."""
         told = []
         if self.unprepared:
-            shown = ", ".join(self.unprepared[:_LISTED])
-            rest = len(self.unprepared) - _LISTED
-            more = f" and {rest:,} more" if rest > 0 else ""
             told.append(
-                f"{len(self.unprepared):,} slides have no features yet: {shown}{more}. "
-                "Prepare them in the Cohort dock."
+                f"{len(self.unprepared):,} slides have no features yet: "
+                f"{_first(self.unprepared)}. Prepare them in the Cohort dock."
             )
         if self.problem:
             told.append(self.problem)
         return "\n".join(told)
 
+    @property
+    def note(self) -> str:
+        """Say what a fit does without; empty if it takes all slides."""
+        if not self.left_out:
+            return ""
+        return (
+            f"{len(self.left_out):,} slides without a label, or that could not be "
+            f"read, are left out: {_first(self.left_out)}."
+        )
+
+
+def _first(names: Sequence[str]) -> str:
+    rest = len(names) - _LISTED
+    more = f" and {rest:,} more" if rest > 0 else ""
+    return ", ".join(names[:_LISTED]) + more
+
 
 def look(project: Project) -> Generator[None, None, Readiness]:
-    """Check labels, splits and features without reading the features."""
+    """Check labels, splits and features without reading the features.
+
+    As the fit does, it leaves out slides without a label and those that could not
+    be read when they were prepared.
+    """
     yield
     import numpy as np
 
@@ -68,12 +88,16 @@ def look(project: Project) -> Generator[None, None, Readiness]:
     from weno.mil.bags import Bag, check_cohort
     from weno.mil.network import TEACHERS
 
-    rows = project.slides
-    unprepared = [
-        row.slide_id
-        for row in rows
-        if not project.features_path(row.slide_id).is_file()
-    ]
+    failed = project.failed_slides()
+    rows, left_out, unprepared = [], [], []
+    for row in project.slides:
+        prepared = project.features_path(row.slide_id).is_file()
+        if row.label is None or (row.slide_id in failed and not prepared):
+            left_out.append(row.slide_id)
+            continue
+        rows.append(row)
+        if not prepared:
+            unprepared.append(row.slide_id)
     # The check asks only whether there are tiles at all.
     tiles = np.zeros((1, 1), np.float32)
     bags = [Bag(r.slide_id, r.patient_id, r.label, tiles, r.split) for r in rows]
@@ -82,7 +106,9 @@ def look(project: Project) -> Generator[None, None, Readiness]:
         check_cohort(bags)
     except WenoError as error:
         problem = str(error)
-    return Readiness(tuple(unprepared), problem, tuple(TEACHERS), _devices())
+    return Readiness(
+        tuple(unprepared), tuple(left_out), problem, tuple(TEACHERS), _devices()
+    )
 
 
 def _devices() -> tuple[tuple[str, str], ...]:
@@ -154,9 +180,13 @@ def past_epochs(folder: Path) -> Generator[EpochReport, None, None]:
     from weno.mil import EpochReport
 
     for path in [folder / METRICS, *sorted(folder.glob(f"fold-*/{METRICS}"))]:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        lines = path.read_bytes().splitlines() if path.is_file() else []
         for line in lines:
-            yield EpochReport(**json.loads(line))
+            try:
+                report = EpochReport(**json.loads(line))
+            except (TypeError, ValueError):
+                break  # written in part when it was killed; the fit mends the file
+            yield report
 
 
 @dataclass

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -10,11 +10,15 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QWidget
 
 from napari_weno.docks import SlideChoice
+from napari_weno.jobs import JobBar
+from napari_weno.layers import slide_layer
 from napari_weno.prepare import Estimate, estimate
 from napari_weno.session import session_of, show_dock
 from napari_weno.survey import SlideState, Survey, summary, survey
+from weno.errors import ProjectError
 from weno.prediction import Prediction, write_prediction
 from weno.project import Project, SlideRow
+from weno.slides import Slide
 
 Predict = Callable[..., Prediction]
 
@@ -300,6 +304,51 @@ def test_a_new_project_is_made_in_the_dock(
     assert project.root == tmp_path / "mine"
     assert project.spec.tile_um == 64
     qtbot.waitUntil(lambda: dock.table.model().rowCount() == 6)
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), ProjectError("full")]
+)
+def test_a_folder_that_cannot_be_written_becomes_a_notification(
+    viewer: Viewer,
+    new_project: Project,
+    odd_slide: Slide,
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    qtbot,
+) -> None:
+    from napari.utils.notifications import notification_manager
+
+    session = session_of(viewer)
+    session.open_project(new_project.root)
+    dock = show_dock(viewer, "Cohort")
+    data, keywords, _ = slide_layer(odd_slide)
+    viewer.add_image(data, **keywords)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("weno.project.replacing", fail)
+    qtbot.mouseClick(dock.prepare.add_button, LEFT)
+    assert notification_manager.records[-1].message == str(error)
+    assert session.opened.slide_id is None
+    assert not dock.prepare.add_button.isHidden()
+
+
+def failing(error: Exception) -> Generator[None, None, None]:
+    yield
+    raise error
+
+
+def test_a_job_that_cannot_write_says_so(qtbot) -> None:
+    from napari.utils.notifications import notification_manager
+
+    bar = JobBar("Go")
+    qtbot.addWidget(bar)
+    with qtbot.waitSignal(bar.ended):
+        bar.run(failing, OSError("disk full"))
+    assert bar.text.text() == "disk full"
+    assert notification_manager.records[-1].message == "disk full"
 
 
 def test_what_is_no_project_becomes_a_notification(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,18 @@ from napari_weno.review_jobs import collect_queue, export_csv, export_geojson
 from napari_weno.review_keys import KEYS, ReviewKeys, help_lines
 from napari_weno.review_round import ReviewRound, values_text
 from napari_weno.session import session_of, show_dock
-from weno.errors import ReviewError
+from weno.errors import ProjectError, ReviewError
 from weno.prediction import Prediction, write_prediction
 from weno.project import Project
-from weno.review import Kind, Queue, ReviewStore, Verdict
+from weno.review import (
+    Kind,
+    Queue,
+    ReviewStore,
+    ReviewTile,
+    Verdict,
+    queue_path,
+    write_queue,
+)
 
 LEFT = Qt.MouseButton.LeftButton
 SLIDES = ("synthetic_000", "synthetic_001")
@@ -91,6 +100,35 @@ def test_undo_goes_back_to_the_tile_and_redo_restores(a_round: ReviewRound) -> N
     a_round.redo()
     assert a_round.verdict == Verdict.POSITIVE
     assert [event.tile for event in a_round.recent(5)] == [first]
+
+
+def test_undo_leaves_the_answers_of_another_queue_alone(
+    predicted: Project, a_round: ReviewRound
+) -> None:
+    a_round.answer(Verdict.POSITIVE, ())
+    queue = build(predicted, limit=12)
+    taken = {item.tile for item in a_round.queue}
+    items = tuple(item for item in queue if item.tile not in taken)
+    other = ReviewRound(replace(queue, items=items), a_round.store, {})
+    last = other.item.tile
+    other.answer(Verdict.NEGATIVE, ())
+    with pytest.raises(ReviewError, match="another queue"):
+        a_round.undo()
+    assert a_round.store.verdict(last) == Verdict.NEGATIVE
+    other.undo()
+    with pytest.raises(ReviewError, match="another queue"):
+        a_round.redo()
+    assert a_round.undo().verdict == Verdict.POSITIVE
+    assert a_round.undo() is None
+
+
+def test_the_queue_of_a_run_is_saved_under_any_name_a_run_may_have(
+    predicted: Project,
+) -> None:
+    run = predicted.run_dir("base (2)").name
+    path = queue_path(predicted.review_dir, run)
+    write_queue(path, build(predicted))
+    assert path.name == "base (2).json"
 
 
 def test_moving_stops_at_the_ends(a_round: ReviewRound) -> None:
@@ -198,6 +236,38 @@ def test_exports_hold_all_answers(predicted: Project, a_round: ReviewRound) -> N
         for feature in collection["features"]
     }
     assert names == {"tumour", "normal"}
+
+
+def exported_names(project: Project, *tiles: ReviewTile) -> list[str]:
+    """Export verdicts that somebody has given on tiles; return the files' names."""
+    with ReviewStore(project.review_dir, "eve") as store:
+        for tile in tiles:
+            store.answer(
+                tile,
+                Verdict.POSITIVE,
+                run="demo",
+                kind=Kind.CANDIDATE,
+                blind=False,
+                shown=(),
+            )
+    for _ in export_geojson(project, ""):
+        pass
+    return sorted(path.name for path in project.root.parent.rglob("*.geojson"))
+
+
+def test_slides_of_one_id_are_exported_apart(predicted: Project) -> None:
+    tile = build(predicted)[0].tile
+    twin = replace(tile, content_hash="0123456789abcdef")
+    assert exported_names(predicted, tile, twin) == sorted(
+        f"{tile.slide_id}-{one.content_hash[:8]}.geojson" for one in (tile, twin)
+    )
+
+
+def test_an_export_stays_in_its_folder(predicted: Project) -> None:
+    tile = replace(build(predicted)[0].tile, slide_id="../../evil")
+    with pytest.raises(ProjectError, match="evil"):
+        exported_names(predicted, tile)
+    assert not list(predicted.root.parent.rglob("*.geojson"))
 
 
 def test_the_help_has_every_key_and_the_classes_own_names() -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import csv
 import gc
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from napari import Viewer
 from napari.components import ViewerModel
 from napari.utils._proxies import PublicOnlyProxy
+from napari.utils.notifications import notification_manager
 
 from napari_weno.layers import slide_layer
 from napari_weno.session import Session, session_of
@@ -114,6 +117,77 @@ def test_a_prediction_for_another_slide_is_refused(
     session.open_slide("synthetic_000")
     with pytest.raises(RunError, match="other content"):
         session.show_prediction(predict_by_hand(odd_slide, SPEC))
+
+
+def give_mpp(project: Project, mpp: float) -> None:
+    """Let slides.csv give all slides another pixel size than they say."""
+    path = project.root / "slides.csv"
+    with path.open(newline="") as file:
+        records = [row | {"mpp": str(mpp)} for row in csv.DictReader(file)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)
+
+
+@pytest.mark.parametrize("project_first", [True, False], ids=["drop", "open-later"])
+def test_a_slide_file_gets_the_pixel_size_of_the_project(
+    session: Session,
+    new_project: Project,
+    predict_by_hand: Predict,
+    project_first: bool,
+) -> None:
+    give_mpp(new_project, 0.25)
+    with new_project.open_slide("synthetic_001") as slide:
+        prediction = predict_by_hand(slide, SPEC)
+    write_prediction(new_project.prediction_path("demo", "synthetic_001"), prediction)
+    session.run = "demo"
+    if project_first:
+        session.open_project(new_project.root)
+        session.run = "demo"
+    show(session, open_slide(new_project.slide("synthetic_001").path))
+    if not project_first:
+        assert session.opened.slide.mpp == pytest.approx((0.5, 0.5))
+        session.open_project(new_project.root)
+        session.choose_run("demo")
+    assert session.opened.slide_id == "synthetic_001"
+    assert session.opened.slide.mpp == (0.25, 0.25)
+    assert tuple(session.opened.layer.scale) == (0.25, 0.25)
+    assert session.viewer.layers[0] is session.opened.layer
+    assert session.prediction.mpp == (0.25, 0.25)
+    assert "attention" in session.viewer.layers
+
+
+def test_a_prediction_for_another_pixel_size_is_refused(
+    session: Session, odd_slide: Slide, predict_by_hand: Predict
+) -> None:
+    show(session, odd_slide)
+    prediction = replace(predict_by_hand(odd_slide, SPEC), mpp=(0.25, 0.25))
+    with pytest.raises(RunError, match=r"0\.25 x 0\.25 µm.*0\.27\d* x 0\.27\d* µm"):
+        session.show_prediction(prediction)
+    assert session.prediction is None
+
+
+def test_a_slide_is_shown_even_if_its_prediction_is_damaged(
+    session: Session, new_project: Project, predict_by_hand: Predict
+) -> None:
+    for slide_id in ("synthetic_000", "synthetic_001"):
+        with new_project.open_slide(slide_id) as slide:
+            prediction = predict_by_hand(slide, SPEC)
+        write_prediction(new_project.prediction_path("demo", slide_id), prediction)
+    path = new_project.prediction_path("demo", "synthetic_001")
+    path.write_bytes(b"torn")
+    session.open_project(new_project.root)
+    session.choose_run("demo")
+    session.open_slide("synthetic_000")
+    assert session.prediction is not None
+    session.open_slide("synthetic_001")
+    assert path.name in notification_manager.records[-1].message
+    assert session.opened.slide_id == "synthetic_001"
+    assert session.prediction is None
+    assert len(session.viewer.layers) == 1, "no overlay of the slide before is left"
+    with pytest.raises(RunError, match=path.name):
+        session.choose_run("demo")
 
 
 def test_layers_keep_what_the_user_gave_them(

@@ -17,7 +17,7 @@ from napari_weno.curves import DARK, LIGHT, Palette
 from napari_weno.form import DataclassForm, FieldSpec, NumberBox, describe
 from napari_weno.session import session_of, show_dock
 from napari_weno.train import TrainWidget
-from napari_weno.train_jobs import History, Readiness, look, train
+from napari_weno.train_jobs import History, Readiness, look, past_epochs, train
 from napari_weno.train_runs import free_name, read_run, read_runs
 from weno.mil.config import PRESETS, TrainConfig
 from weno.project import Project
@@ -186,15 +186,34 @@ def test_all_that_stands_against_a_fit_is_said_at_once(new_project: Project) -> 
     path = new_project.root / "slides.csv"
     path.write_text(path.read_text().replace(",tumour", ",").replace(",1", ","))
     ready: Readiness = finish(look(new_project))
-    assert len(ready.unprepared) == 6
-    assert "6 slides have no features yet: synthetic_000" in ready.text
-    assert "no label" in ready.text
+    assert "3 slides have no features yet: synthetic_000" in ready.text
+    assert "both classes are needed" in ready.text
+    assert "3 slides without a label" in ready.note
     assert "abmil" in ready.teachers
     assert ready.devices[:2] == (("auto", "automatic"), ("cpu", "CPU"))
 
 
 def test_a_prepared_project_is_ready(demo_project: Project) -> None:
-    assert finish(look(demo_project)).text == ""
+    ready = finish(look(demo_project))
+    assert ready.text == ""
+    assert ready.note == ""
+
+
+def test_slides_that_nothing_is_learnt_from_stop_no_fit(demo_project: Project) -> None:
+    with demo_project.open_slide("synthetic_000") as slide:
+        folder = slide.path.parent
+    for name in ("unlabelled", "broken"):
+        (folder / f"{name}.tif").write_bytes(b"")
+    demo_project.add_slide(folder / "unlabelled.tif")
+    demo_project.add_slide(folder / "broken.tif", label=1)
+    ready = finish(look(demo_project))
+    assert ready.unprepared == ("broken",)
+    failures = demo_project.features_dir / "failures.json"
+    failures.write_text(json.dumps({"broken": "not a slide", "synthetic_000": "old"}))
+    ready = finish(look(demo_project))
+    assert ready.text == ""
+    assert ready.left_out == ("unlabelled", "broken")
+    assert "2 slides" in ready.note
 
 
 def test_runs_are_read_from_their_files(demo_project: Project) -> None:
@@ -226,6 +245,14 @@ def test_a_resumed_run_tells_its_past(demo_project: Project) -> None:
         if hasattr(report, "teacher_loss"):
             history.add(report)
     assert [report.epoch for report in history.reports] == [1, 2, 3, 4]
+
+
+def test_an_epoch_cut_short_on_disk_is_not_told(demo_project: Project) -> None:
+    folder = demo_project.run_dir("demo")
+    path = folder / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:3]) + lines[3][:20] + "µ".encode()[:1])
+    assert [report.epoch for report in past_epochs(folder)] == [1, 2, 3]
 
 
 @pytest.fixture

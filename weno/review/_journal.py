@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # A name becomes a file name: no separator, no leading dot, nothing Windows bends.
-_NAME = re.compile(r"[^\W_][\w.\-+@' ]*")
+_NAME = re.compile(r"[^\W_][\w.\-+@'() ]*")
 _RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])(\..*)?", re.IGNORECASE)
 _MAX_NAME_BYTES = 120
 
@@ -44,7 +44,7 @@ def safe_name(name: str, what: str) -> str:
     ):
         raise ReviewError(
             f"{name!r} cannot be the name of a {what}: it names a file; start with a "
-            "letter or digit, then letters, digits, spaces and . _ - + @ '"
+            "letter or digit, then letters, digits, spaces and . _ - + @ ' ( )"
         )
     return name
 
