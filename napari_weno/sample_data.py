@@ -8,6 +8,7 @@ import napari
 import numpy as np
 from napari.qt.threading import create_worker
 from platformdirs import user_data_path
+from qtpy.QtCore import QTimer
 
 from napari_weno.compiler import load_compiler_without_triton
 from napari_weno.docks import notifying
@@ -63,6 +64,8 @@ def _show_step(viewer: Viewer, folder: Path, step: str) -> None:
         slide_id = slide_to_show(session.open_project(folder))
         show_dock(viewer, "Cohort")
         session.open_slide(slide_id)
+        # Once the dock that has just been shown has taken its room.
+        QTimer.singleShot(0, viewer.reset_view)
         if _WAITING in viewer.layers:
             viewer.layers.remove(_WAITING)
     session.files_changed.emit()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -106,7 +105,7 @@ def survey(
         folder = project.predictions_dir(run)
         predicted = {path.stem for path in folder.glob("*.parquet")}
         probabilities = teacher_probabilities(project, run)
-    reviewed, errors = reviewed_tiles(project), failures(project)
+    reviewed, errors = reviewed_tiles(project), project.failed_slides()
     states = [
         SlideState(
             row=row,
@@ -137,16 +136,6 @@ def reviewed_tiles(project: Project) -> Counter[str]:
         if verdict is not Verdict.SKIP
     }
     return Counter(tile.slide_id for tile in tiles)
-
-
-def failures(project: Project) -> dict[str, str]:
-    """Read why slides could not be prepared, by slide id."""
-    path = project.features_dir / "failures.json"
-    try:
-        reasons: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return reasons
 
 
 def teacher_probabilities(project: Project, run: str) -> dict[str, float]:

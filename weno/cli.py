@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -154,6 +155,7 @@ def fit(
     job = fit_project(opened, config, name=name, device=device, resume=resume)
     run_dir = follow(job, "fit")
     card = json.loads((run_dir / "card.json").read_text(encoding="utf-8"))
+    _warn_of_chance(card["metrics"])
     say(f"Run {run_dir.name} in {run_dir}. Next: weno predict")
     return {"run": run_dir.name, "run_dir": str(run_dir), "metrics": card["metrics"]}
 
@@ -202,6 +204,18 @@ def predict(
         "empty": list(result.empty),
         "failed": dict(result.failed),
     }
+
+
+def _warn_of_chance(metrics: dict[str, Any]) -> None:
+    """Say so if validation is no better than a coin: attention can go astray."""
+    loss = (metrics.get("val") or {}).get("teacher_loss")
+    if loss is not None and loss > math.log(2):
+        complain(
+            "warning",
+            f"the validation loss, {loss:.2f}, is worse than a coin's, "
+            f"{math.log(2):.2f}: do not trust this run; try other seeds, more slides, "
+            "or --folds to see how much it varies",
+        )
 
 
 def _predict_slides(

@@ -233,7 +233,7 @@ class Project:
 
     def features_path(self, slide_id: str) -> Path:
         """HDF5 file with the features of one slide."""
-        return self.features_dir / f"{slide_id}.h5"
+        return self.features_dir / f"{safe_name(slide_id, 'slide')}.h5"
 
     def failed_slides(self) -> dict[str, str]:
         """Slides whose extraction has failed, with the reason."""
@@ -264,7 +264,7 @@ class Project:
 
     def prediction_path(self, run: str, slide_id: str) -> Path:
         """Parquet file with the prediction of one run for one slide."""
-        return self.predictions_dir(run) / f"{slide_id}.parquet"
+        return self.predictions_dir(run) / f"{safe_name(slide_id, 'slide')}.parquet"
 
     @property
     def review_dir(self) -> Path:

@@ -190,9 +190,21 @@ def test_a_prescribed_split_wins() -> None:
         dataclasses.replace(one, split="test" if i < 6 else "train")
         for i, one in enumerate(cohort(12))
     ]
-    (split,) = make_splits(bags, TrainConfig(test=0.5, val=0.5))
+    (split,) = make_splits(bags, TrainConfig(test=0.5, val=0.0))
     assert counts(split) == {"train": 6, "val": 0, "test": 6}
     assert all(split[one.slide_id] == one.split for one in bags)
+
+
+def test_validation_is_drawn_from_training_slides_if_none_is_prescribed() -> None:
+    bags = [
+        dataclasses.replace(one, split="test" if i < 6 else "train")
+        for i, one in enumerate(cohort(12))
+    ]
+    (split,) = make_splits(bags, TrainConfig(val=0.34))
+    assert counts(split) == {"train": 4, "val": 2, "test": 6}
+    bags[-1] = dataclasses.replace(bags[-1], split="val")
+    (split,) = make_splits(bags, TrainConfig(val=0.34))
+    assert counts(split) == {"train": 5, "val": 1, "test": 6}
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 def make_splits(bags: Sequence[Bag], config: TrainConfig) -> list[Split]:
     """Assign every slide a split, once or once per fold.
 
-    A patient is never divided. A split that the cohort prescribes wins; with folds,
-    slides prescribed as "train" or "val" stay so in every fold and the others take
-    their turn in the test split.
+    A patient is never divided. A split that the cohort prescribes wins; where it
+    prescribes no validation, that is drawn from its training slides. With folds,
+    slides prescribed as "train" or "val" are never tested and the others take their
+    turn in the test split.
 
     Parameters
     ----------
@@ -76,7 +77,11 @@ def _draw(
     if chosen:
         return chosen
     for label in (0, 1):
-        free = [p for p, (own, split) in patients.items() if own == label and not split]
+        free = [
+            p
+            for p, (own, split) in patients.items()
+            if own == label and (not split or (split, name) == ("train", "val"))
+        ]
         count = min(round(share * len(free)), max(0, len(free) - 1))
         if share and len(free) >= _MIN_TO_SHARE:
             count = max(1, count)

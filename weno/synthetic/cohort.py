@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MPP = 0.5  # µm per level-0 pixel: a 20x objective
 EDITION = 1  # counted up when equal recipes give other pixels, to replace old slides
 REPORT_SECONDS = 0.4  # between reports at most
-MAX_WORKERS = 8  # each holds some 300 MB for a slide of 3,840 px
+MAX_WORKERS = 8  # each holds some 300 MB for a slide of 4,096 px
 TEST_SHARE = 0.4  # of a class, so that metrics on a small test split mean something
 MIN_TEST = 3  # slides of each class in the test split, if half the class allows it
 
@@ -90,7 +90,7 @@ def make_cohort(
     folder: Path,
     *,
     slides: int = 20,
-    size: int = 3840,
+    size: int = 4096,
     seed: int = 0,
     workers: int | None = None,
 ) -> Generator[SyntheticReport, None, Path]:
