@@ -13,14 +13,9 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 from psygnal import Signal
 
+from napari_weno.canvas import frame_tile, mark_verdicts, noted_on, of_kind, put
 from napari_weno.docks import notifying
-from napari_weno.layers import (
-    METADATA_KEY,
-    outline_layer,
-    overlay_layers,
-    slide_layer,
-    verdict_marks,
-)
+from napari_weno.layers import METADATA_KEY, overlay_layers, slide_layer
 from weno.errors import ProjectError, RunError, WenoError
 from weno.prediction import read_prediction
 from weno.project import Project
@@ -33,7 +28,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from qtpy.QtWidgets import QWidget
 
-    from napari_weno.layers import Display, LayerData
+    from napari_weno.layers import Display
     from weno.prediction import Prediction
     from weno.project import SlideRow
     from weno.review import ReviewTile
@@ -236,10 +231,12 @@ class Session:
         )
         names = [keywords["name"] for _, keywords, _ in wanted]
         for layer in self.overlays():
-            if layer.name not in names or prediction is None:
+            if layer.name not in names:
                 self.viewer.layers.remove(layer)
         for data in wanted:
-            self._put(data)
+            put(self.viewer, data)
+        if self.opened is not None and self.opened.layer in self.viewer.layers:
+            self.viewer.layers.selection.active = self.opened.layer
 
     def set_blind(self, blind: bool) -> None:
         """Say whether model values must stay off the screen for now."""
@@ -256,43 +253,21 @@ class Session:
             Kept until another prediction is shown.
         """
         self._verdicts = dict(verdicts)
-        for layer in self.overlays():
-            if _ours(layer)["kind"] == "candidates":
-                tiles = layer.features["tile"].to_numpy()
-                marked, colors = verdict_marks(tiles, verdicts)
-                layer.features = layer.features.assign(verdict=marked)
-                layer.border_color = colors
+        mark_verdicts(self.viewer, verdicts)
 
     def show_outline(self, tile: ReviewTile | None) -> None:
         """Frame a tile of the open slide; None hides the frame."""
-        shown = self._outlines()
-        if tile is None or self.opened is None:
-            for layer in shown:
-                layer.visible = False
-            return
-        mpp = self.opened.slide.mpp or (1.0, 1.0)
-        data, keywords, _ = outline_layer(tile.origin, tile.size, mpp)
-        if shown:
-            shown[0].data = data
-            shown[0].size = keywords["size"]
-            shown[0].visible = True
-            return
-        active = self.viewer.layers.selection.active
-        self.viewer.add_points(data, **keywords)
-        self.viewer.layers.selection.active = active
+        mpp = self.opened.slide.mpp if self.opened else None
+        frame_tile(self.viewer, tile if self.opened else None, mpp or (1.0, 1.0))
 
     def drop_outline(self) -> None:
         """Take the frame away."""
-        for layer in self._outlines():
+        for layer in of_kind(self.viewer, "outline"):
             self.viewer.layers.remove(layer)
 
     def overlays(self) -> list[Layer]:
         """Return the layers that show the prediction, the lowest first."""
-        return [
-            layer
-            for layer in self.viewer.layers
-            if _ours(layer).get("kind") in ("heatmap", "candidates")
-        ]
+        return of_kind(self.viewer, "heatmap", "candidates")
 
     def choose_tile(self, tile: int | None, *, centre: bool = False) -> None:
         """Choose a tile of the prediction in every dock.
@@ -339,35 +314,6 @@ class Session:
             position[-2] / mpp_y + 0.5, position[-1] / mpp_x + 0.5
         )
 
-    def _outlines(self) -> list[Layer]:
-        layers = self.viewer.layers
-        return [layer for layer in layers if _ours(layer).get("kind") == "outline"]
-
-    def _put(self, layer_data: LayerData) -> None:
-        """Add a layer, or update the one of that name in place."""
-        data, keywords, kind = layer_data
-        for layer in self.overlays():
-            if layer.name == keywords["name"]:
-                layer.data = data
-                layer.scale = keywords.get("scale", layer.scale)
-                layer.translate = keywords.get("translate", layer.translate)
-                if kind == "image":
-                    _set_limits(layer, keywords)
-                layer.metadata = keywords["metadata"]
-                if kind == "points":
-                    layer.features = keywords["features"]
-                    layer.size = keywords["size"]
-                    layer.border_color = keywords["border_color"]
-                return
-        if kind == "points":
-            self.viewer.add_points(data, **keywords)
-        else:
-            layer = self.viewer.add_image(data, **keywords)
-            layer.contrast_limits_range = keywords["metadata"][METADATA_KEY]["range"]
-        slide = self.opened.layer if self.opened else None
-        if slide in self.viewer.layers:
-            self.viewer.layers.selection.active = slide
-
     def _replace_slide(self, layer: Image, data: Any, keywords: dict[str, Any]) -> None:
         """Show another slide in the layer of the one shown now.
 
@@ -385,7 +331,7 @@ class Session:
             self._adopt(event.value)
 
     def _adopt(self, layer: Layer) -> None:
-        ours = _ours(layer)
+        ours = noted_on(layer)
         if ours.get("kind") == "slide":
             self.viewer.canvas.overlays.scale_bar.visible = True
             self._set_opened(ours["slide"], layer)
@@ -462,21 +408,6 @@ def _check_fits(prediction: Prediction, opened: OpenedSlide) -> None:
 
 def _mpp_text(mpp: tuple[float, float]) -> str:
     return f"{mpp[0]:.7g} x {mpp[1]:.7g} µm"
-
-
-def _set_limits(layer: Image, keywords: Mapping[str, Any]) -> None:
-    """Fit the contrast limits to new values; the threshold that was chosen stays."""
-    start, stop = keywords["contrast_limits"]
-    chosen = layer.contrast_limits[0]
-    afresh = _ours(layer).get("afresh", False)
-    layer.contrast_limits_range = keywords["metadata"][METADATA_KEY]["range"]
-    layer.contrast_limits = (start if afresh or chosen >= stop else chosen, stop)
-
-
-def _ours(layer: Layer) -> dict[str, Any]:
-    """Return what we noted on a layer, an empty dict for layers of others."""
-    ours: dict[str, Any] = layer.metadata.get(METADATA_KEY, {})
-    return ours
 
 
 _sessions: WeakKeyDictionary[Viewer, Session] = WeakKeyDictionary()

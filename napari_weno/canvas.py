@@ -1,0 +1,104 @@
+"""Our layers in a viewer: finding them, and updating them in place.
+
+A layer that is updated keeps the visibility, opacity, colormap and order that the user
+gave it; one that is removed and added anew does not. Main thread only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_weno.layers import METADATA_KEY, outline_layer, verdict_marks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari.layers import Image, Layer
+    from napari.viewer import Viewer
+
+    from napari_weno.layers import LayerData
+    from weno.review import ReviewTile
+
+
+def noted_on(layer: Layer) -> dict[str, Any]:
+    """Return what we noted on a layer, an empty dict for layers of others."""
+    noted: dict[str, Any] = layer.metadata.get(METADATA_KEY, {})
+    return noted
+
+
+def of_kind(viewer: Viewer, *kinds: str) -> list[Layer]:
+    """Return our layers of some kinds, the lowest first."""
+    return [layer for layer in viewer.layers if noted_on(layer).get("kind") in kinds]
+
+
+def put(viewer: Viewer, layer_data: LayerData) -> None:
+    """Add an overlay, or update the one of that name."""
+    data, keywords, kind = layer_data
+    for layer in of_kind(viewer, "heatmap", "candidates"):
+        if layer.name == keywords["name"]:
+            _update(layer, data, keywords, kind)
+            return
+    if kind == "points":
+        viewer.add_points(data, **keywords)
+    else:
+        layer = viewer.add_image(data, **keywords)
+        layer.contrast_limits_range = keywords["metadata"][METADATA_KEY]["range"]
+
+
+def _update(layer: Layer, data: Any, keywords: dict[str, Any], kind: str) -> None:
+    layer.data = data
+    layer.scale = keywords.get("scale", layer.scale)
+    layer.translate = keywords.get("translate", layer.translate)
+    if kind == "image":
+        _set_limits(layer, keywords)
+    layer.metadata = keywords["metadata"]
+    if kind == "points":
+        layer.features = keywords["features"]
+        layer.size = keywords["size"]
+        layer.border_color = keywords["border_color"]
+
+
+def _set_limits(layer: Image, keywords: Mapping[str, Any]) -> None:
+    """Fit the contrast limits to new values; the threshold that was chosen stays."""
+    start, stop = keywords["contrast_limits"]
+    chosen = layer.contrast_limits[0]
+    afresh = noted_on(layer).get("afresh", False)
+    layer.contrast_limits_range = keywords["metadata"][METADATA_KEY]["range"]
+    layer.contrast_limits = (start if afresh or chosen >= stop else chosen, stop)
+
+
+def mark_verdicts(viewer: Viewer, verdicts: Mapping[int, str]) -> None:
+    """Mark the candidates that a person has answered, by tile index."""
+    for layer in of_kind(viewer, "candidates"):
+        tiles = layer.features["tile"].to_numpy()
+        marked, colors = verdict_marks(tiles, verdicts)
+        layer.features = layer.features.assign(verdict=marked)
+        layer.border_color = colors
+
+
+def frame_tile(
+    viewer: Viewer, tile: ReviewTile | None, mpp: tuple[float, float]
+) -> None:
+    """Frame a tile of the slide shown; None hides the frame.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+    tile : ReviewTile or None
+    mpp : (float, float)
+        ``(y, x)`` size of a level-0 pixel in world units.
+    """
+    shown = of_kind(viewer, "outline")
+    if tile is None:
+        for layer in shown:
+            layer.visible = False
+        return
+    data, keywords, _ = outline_layer(tile.origin, tile.size, mpp)
+    if shown:
+        shown[0].data = data
+        shown[0].size = keywords["size"]
+        shown[0].visible = True
+        return
+    active = viewer.layers.selection.active
+    viewer.add_points(data, **keywords)
+    viewer.layers.selection.active = active
