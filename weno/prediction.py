@@ -76,7 +76,7 @@ class Prediction:
     attention_percentile : ndarray of shape (N,), float32
         Rank of the attention within the slide, in [0, 1].
     pseudo_label : ndarray of shape (N,), float32
-        The score between the run's label limits, in [0, 1].
+        Score and evidence of the tile between the run's label limits, in [0, 1].
     probability : ndarray of shape (N,), float32
         The student's, the bias of its loss undone: the pseudo-label it stands for.
     re_attention : ndarray of shape (N,), float32

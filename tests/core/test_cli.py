@@ -7,10 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from weno.cli import app
+from weno.features import SlideFeatures, write_features
+from weno.project import Project
+from weno.tiles import TileSpec
 
 
 def weno(*arguments: object) -> Result:
@@ -135,6 +139,46 @@ def test_an_unwritable_place_is_one_line(test_data: Path, tmp_path: Path) -> Non
     assert result.exit_code == 2
     assert "Traceback" not in result.output
     assert "weno:" in result.stderr
+
+
+def labelled_project(root: Path, *, misleading: bool) -> Project:
+    """A project of features alone; validation can contradict what training says."""
+    rng = np.random.default_rng(0)
+    lines = ["slide_id,path,label,split"]
+    for i in range(16):
+        split = "val" if i >= 12 else "train"
+        lines.append(f"s{i:02},s{i}.svs,{i % 2},{split}")
+    table = root / "in.csv"
+    table.write_text("\n".join(lines) + "\n")
+    project = Project.create(root / "p", table, spec=TileSpec(64, 0.5))
+    for i, row in enumerate(project.slides):
+        features = rng.standard_normal((30, 8)).astype(np.float32)
+        shown = row.label == 1
+        features[:6, 0] += 8 * (shown != (misleading and i >= 12))
+        origins = np.stack([np.zeros(30, np.int64), 128 * np.arange(30)], axis=1)
+        write_features(
+            project.features_path(row.slide_id),
+            SlideFeatures(
+                slide_id=row.slide_id,
+                features=features,
+                origins=origins,
+                encoder="texture",
+                spec=project.spec,
+                mpp=(0.5, 0.5),
+                slide_shape=(128, 3840),
+                content_hash=row.slide_id,
+            ),
+        )
+    return project
+
+
+@pytest.mark.parametrize("misleading", [True, False])
+def test_a_run_at_chance_is_warned_of(tmp_path: Path, misleading: bool) -> None:
+    project = labelled_project(tmp_path, misleading=misleading)
+    settings = ("--epochs", 30, "--learning-rate", 2e-3)
+    result = weno("fit", project.root, "--test", 0, *settings)
+    assert result.exit_code == 0, result.output
+    assert ("worse than a coin's" in result.stderr) == misleading
 
 
 def test_debug_shows_the_traceback_and_json_the_error(tmp_path: Path) -> None:

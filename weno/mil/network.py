@@ -44,7 +44,8 @@ class TeacherOutput(NamedTuple):
     logits : Tensor of shape (1,)
         Before the sigmoid: that the bag is positive.
     scores : Tensor of shape (N,)
-        Raw value of every instance, hidden or not: the source of pseudo-labels.
+        Raw value of every instance, hidden or not. With evidence it makes
+        pseudo-labels.
     attention : Tensor of shape (N,)
         Weight in the pooling; sums to 1 and is 0 where an instance is hidden.
     evidence : Tensor of shape (N,)
