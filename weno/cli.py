@@ -66,6 +66,10 @@ def init(
     project: ProjectArgument = Path(),
     tile_um: Annotated[float, typer.Option(help="Side of a tile in µm.")] = 128.0,
     tile_mpp: Annotated[float, typer.Option(help="µm per pixel to encode at.")] = 0.5,
+    icc: Annotated[
+        bool,
+        typer.Option("--icc", help="Turn colours into sRGB by the ICC profiles."),
+    ] = False,
     encoder: Annotated[
         str, typer.Option(help="What turns tiles into features: texture, timm:NAME.")
     ] = "texture",
@@ -83,7 +87,7 @@ def init(
     made = Project.create(
         project,
         slides,
-        spec=TileSpec(tile_um=tile_um, mpp=tile_mpp),
+        spec=TileSpec(tile_um=tile_um, mpp=tile_mpp, icc=icc),
         encoder=encoder,
         class_names=names,
     )
@@ -280,9 +284,7 @@ def evaluate(
 def view(
     slide: Annotated[
         str | None,
-        typer.Argument(
-            help="A slide file, the id of a slide of the project, or a project."
-        ),
+        typer.Argument(help="A slide, the id of a slide of the project, or a project."),
     ] = None,
     project: Annotated[
         Path, typer.Option(help="Project folder.", show_default=".")
@@ -291,10 +293,12 @@ def view(
 ) -> dict[str, Any]:
     """Open napari on a slide file, or on a project."""
     from weno.project import Project
+    from weno.slides import is_slide
 
-    if slide is not None and Path(slide).is_dir():
+    is_path = slide is not None and (Path(slide).is_file() or is_slide(slide))
+    if slide is not None and Path(slide).is_dir() and not is_path:
         project, slide = Path(slide), None
-    if slide is None or not Path(slide).is_file():
+    if not is_path:
         opened = Project.open(project)
         if slide is not None:
             opened.slide(slide)

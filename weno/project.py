@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Self
 import tomlkit
 
 from weno.atomic import replacing
-from weno.errors import ProjectError, WenoError
+from weno.errors import ProjectError, SlideError, WenoError
 from weno.slides import SLIDE_SUFFIXES, is_slide, open_slide
 from weno.tiles import TileSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tomlkit import TOMLDocument
 
@@ -27,7 +28,14 @@ _SETTINGS = "project.toml"
 _SLIDES = "slides.csv"
 _COLUMNS = ("slide_id", "path", "label", "patient_id", "split", "mpp")
 _SPLITS = ("train", "val", "test")
-_MAYBE_SLIDES = (".tif", ".tiff", ".dcm")
+_ZARR, _DICOM = ".zarr", ".dcm"
+_MAYBE_SLIDES = (".tif", ".tiff", _DICOM, _ZARR)
+
+# A scheme and a slash, of which a `Path` keeps one; a single letter is a drive.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]")
+_DOWNLOAD = (
+    "a project may come from anybody, so it reads files only; download the slide"
+)
 
 # An id becomes a file name: no separator, no leading dot, nothing a file system bends.
 _ID = re.compile(r"[^\W_][\w.\- +()]{0,119}")
@@ -206,7 +214,14 @@ class Project:
         -------
         SlideRow
             The new line, or the one the slide has already.
+
+        Raises
+        ------
+        ProjectError
+            If the slide is read from an address.
         """
+        if _is_address(str(path)):
+            raise ProjectError(f"{path} is an address: {_DOWNLOAD}")
         path = Path(path).resolve()
         for row in self.slides:
             if row.path == path:
@@ -221,6 +236,34 @@ class Project:
                 "label": "" if label is None else str(label),
             }
         )
+        _check_rows(records, self.root / _SLIDES, self.class_names)
+        _write_records(self.root / _SLIDES, self.root, records)
+        return self.slide(slide_id)
+
+    def set_mpp(self, slide_id: str, mpp: float) -> SlideRow:
+        """Write the pixel size of a slide into slides.csv.
+
+        Parameters
+        ----------
+        slide_id : str
+        mpp : float
+            Size of a level-0 pixel in µm.
+
+        Returns
+        -------
+        SlideRow
+            The line as it stands now.
+
+        Raises
+        ------
+        ProjectError
+            If the project has no such slide, or `mpp` is no pixel size.
+        """
+        self.slide(slide_id)
+        records = _records(self.root / _SLIDES)
+        for record in records:
+            if record["slide_id"] == slide_id:
+                record["mpp"] = f"{mpp:.9g}"
         _check_rows(records, self.root / _SLIDES, self.class_names)
         _write_records(self.root / _SLIDES, self.root, records)
         return self.slide(slide_id)
@@ -288,6 +331,7 @@ def _settings(
         "mpp": "µm per pixel that the encoder sees",
         "stride_um": "µm from tile to tile; left out: side by side",
         "min_tissue": "smallest share of tissue in a tile, 0 to 1",
+        "icc": "colours turned into sRGB by the slides' ICC profiles",
     }
     for key, value in spec.to_dict().items():
         if value is not None:
@@ -322,19 +366,20 @@ def _records(path: Path) -> list[dict[str, str]]:
     if missing:
         raise ProjectError(f"{path}: no column {', '.join(sorted(missing))}")
     for record in records:
-        record["path"] = str((path.parent / record["path"]).resolve())
+        if not _is_address(record["path"]):
+            record["path"] = str((path.parent / record["path"]).resolve())
     return records
+
+
+def _is_address(path: str) -> bool:
+    """Tell whether a path is one of the network; opening one must be a user's wish."""
+    return _ADDRESS.match(path) is not None
 
 
 def _search(folder: Path) -> list[dict[str, str]]:
     if not folder.is_dir():
         raise ProjectError(f"{folder} is neither a CSV file nor a folder")
-    found = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in SLIDE_SUFFIXES
-        or (path.suffix.lower() in _MAYBE_SLIDES and is_slide(path))
-    ]
+    found = sorted(_slides_in(folder))
     if not found:
         raise ProjectError(f"no slide found in {folder}")
     records, taken = [], set[str]()
@@ -343,6 +388,37 @@ def _search(folder: Path) -> list[dict[str, str]]:
         taken.add(slide_id.casefold())
         records.append({"slide_id": slide_id, "path": str(path), "label": ""})
     return records
+
+
+def _slides_in(folder: Path) -> Iterator[Path]:
+    """Yield the slides in a folder and in those below it."""
+    for parent, folders, files in os.walk(folder):
+        zarrs = [name for name in folders if name.lower().endswith(_ZARR)]
+        # Inside lie millions of files, and images that are but parts of one.
+        folders[:] = [name for name in folders if name not in zarrs]
+        paths = (Path(parent, name) for name in sorted((*files, *zarrs)))
+        yield from _one_per_series(path for path in paths if _is_slide(path))
+
+
+def _is_slide(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix in SLIDE_SUFFIXES or (suffix in _MAYBE_SLIDES and is_slide(path))
+
+
+def _one_per_series(paths: Iterable[Path]) -> Iterator[Path]:
+    """Leave out further files of a DICOM slide: any one of them opens it whole."""
+    seen = set[str]()
+    for path in paths:
+        if path.suffix.lower() == _DICOM:
+            try:
+                with open_slide(path) as slide:
+                    content = slide.content_hash
+            except SlideError:
+                content = str(path)  # in the list, so that somebody hears of it
+            if content in seen:
+                continue
+            seen.add(content)
+        yield path
 
 
 def _write_records(path: Path, root: Path, records: list[dict[str, str]]) -> None:
@@ -376,6 +452,8 @@ def _check_rows(
         if slide_id.casefold() in seen:
             problems.append(f"line {line}: slide_id {slide_id!r} is there twice")
         seen.add(slide_id.casefold())
+        if _is_address(values["path"]):
+            problems.append(f"line {line}: {values['path']} is an address: {_DOWNLOAD}")
         if label not in labels:
             known = ", ".join(filter(None, labels))
             problems.append(f"line {line}: label {label!r} is none of {known}")

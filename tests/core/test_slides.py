@@ -51,15 +51,29 @@ def test_read_is_white_outside(odd: tuple[Path, list[np.ndarray]]) -> None:
         assert (slide.read(0, 5000, 5000, 4, 4) == 255).all()
 
 
+def halved(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Means of 2x2, the last row and column repeated where there is none to pair."""
+    short = 2 * height - pixels.shape[0], 2 * width - pixels.shape[1]
+    odd = ((0, max(0, short[0])), (0, max(0, short[1])), (0, 0))
+    whole = np.pad(pixels, odd, "edge")[: 2 * height, : 2 * width].astype(int)
+    blocks = whole.reshape(height, 2, width, 2, 3)
+    return ((blocks.sum(axis=(1, 3)) + 2) // 4).astype(np.uint8)
+
+
 def test_pyramid_equals_reads_and_ends_small(
     odd: tuple[Path, list[np.ndarray]],
 ) -> None:
     path, levels = odd
     with open_slide(path) as slide:
         pyramid = slide.pyramid()
-        assert [level.shape for level in pyramid] == [(1001, 2003, 3), (333, 667, 3)]
+        shapes = [level.shape[:2] for level in pyramid]
+        assert shapes == [(1001, 2003), (500, 1002), (333, 667)]
         assert pyramid[0].chunksize == (512, 512, 3)
         np.testing.assert_array_equal(pyramid[0].compute(), levels[0])
+        np.testing.assert_array_equal(pyramid[2].compute(), levels[1])
+        np.testing.assert_array_equal(
+            pyramid[1].compute(), halved(levels[0], 500, 1002)
+        )
         np.testing.assert_array_equal(
             pyramid[0][490:530, 1000:1100].compute(), levels[0][490:530, 1000:1100]
         )
@@ -73,10 +87,42 @@ def test_missing_levels_are_halved(
     with open_slide(write_pyramid(tmp_path / "flat.tiff", [fine], None)) as slide:
         pyramid = slide.pyramid()
         shapes = [level.shape[:2] for level in pyramid]
-        assert shapes == [(1301, 4099), (650, 2049), (325, 1024)]
-        blocks = fine[:1300, :4098].reshape(650, 2, 2049, 2, 3).astype(int)
-        mean = (blocks.sum(axis=(1, 3)) + 2) // 4
-        np.testing.assert_array_equal(pyramid[1].compute(), mean)
+        assert shapes == [(1301, 4099), (650, 2050), (325, 1025), (163, 512)]
+        expected = fine
+        for level, shape in zip(pyramid[1:], shapes[1:], strict=True):
+            expected = halved(expected, *shape)
+            np.testing.assert_array_equal(level.compute(), expected)
+
+
+def test_levels_far_apart_get_halved_ones_between(
+    write_pyramid: PyramidWriter, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(6)
+    shapes = [(2081, 4161), (520, 1040), (130, 260)]
+    levels = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
+    path = write_pyramid(tmp_path / "by_four.tiff", levels, None)
+    with open_slide(path) as slide:
+        pyramid = slide.pyramid()
+        assert [level.shape[:2] for level in pyramid] == [
+            (2081, 4161),
+            (1040, 2080),
+            (520, 1040),
+            (260, 520),
+            (130, 260),
+        ]
+        for stored, made in ((0, 1), (1, 3)):
+            expected = halved(levels[stored], *pyramid[made].shape[:2])
+            np.testing.assert_array_equal(pyramid[made].compute(), expected)
+        np.testing.assert_array_equal(pyramid[4].compute(), levels[2])
+
+
+def test_levels_a_factor_of_two_apart_are_left_alone(
+    write_pyramid: PyramidWriter, tmp_path: Path
+) -> None:
+    shapes = [(1800, 2400), (900, 1200), (375, 500)]  # factors of 2 and 2.4
+    levels = [np.zeros((*shape, 3), np.uint8) for shape in shapes]
+    with open_slide(write_pyramid(tmp_path / "two.tiff", levels, None)) as slide:
+        assert [level.shape[:2] for level in slide.pyramid()] == shapes
 
 
 def test_dask_graph_is_thin(odd: tuple[Path, list[np.ndarray]]) -> None:

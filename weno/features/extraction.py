@@ -23,7 +23,13 @@ from weno.atomic import replacing
 from weno.errors import FeatureError, SlideError
 from weno.features._parts import PART, Parts
 from weno.features.encoders import get_encoder
-from weno.features.store import SlideFeatures, read_header, write_features
+from weno.features.store import (
+    AS_STORED,
+    BY_PROFILE,
+    SlideFeatures,
+    read_header,
+    write_features,
+)
 from weno.tiles import read_tiles, tile_grid, tissue_mask
 
 if TYPE_CHECKING:
@@ -159,11 +165,17 @@ def extract_slide(
         mpp=slide.mpp,
         slide_shape=slide.shape,
         content_hash=slide.content_hash,
+        colour=_colour(slide, spec),
     )
     write_features(path, features)
     parts.remove()
     yield replace(report, done=len(grid), slides_done=1, finished=True)
     return path
+
+
+def _colour(slide: Slide, spec: TileSpec) -> str:
+    """Tell what colours `read_tiles` gives."""
+    return BY_PROFILE if spec.icc and slide.to_srgb is not None else AS_STORED
 
 
 def _job(

@@ -9,7 +9,7 @@
                                 target_magnification
     attributes of the file      weno_format, slide_id, encoder, spec (JSON),
                                 spec_hash, content_hash, mpp (y, x),
-                                slide_shape (height, width)
+                                slide_shape (height, width), colour
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1
 
+#: What the encoder has seen: pixels as they are in the file, or turned into sRGB.
+AS_STORED: Final = "as stored"
+BY_PROFILE: Final = "sRGB by ICC profile"
+
 _ONE_MAGNIFICATION_UM = 10.0  # a pixel at 1x, as scanners count it
 
 
@@ -54,6 +58,8 @@ class FeatureHeader:
         Of the slide.
     shape : (int, int)
         Number of tiles, and of features of a tile.
+    colour : str
+        ``"as stored"`` or ``"sRGB by ICC profile"``.
     """
 
     slide_id: str
@@ -63,6 +69,7 @@ class FeatureHeader:
     slide_shape: tuple[int, int]
     content_hash: str
     shape: tuple[int, int]
+    colour: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,9 @@ class SlideFeatures:
         ``(height, width)`` of level 0.
     content_hash : str
         Of the slide.
+    colour : str
+        ``"as stored"``, or ``"sRGB by ICC profile"`` if the spec asks for it and the
+        slide has a profile.
     """
 
     slide_id: str
@@ -93,6 +103,7 @@ class SlideFeatures:
     mpp: tuple[float, float]
     slide_shape: tuple[int, int]
     content_hash: str
+    colour: str = AS_STORED
 
     @property
     def grid(self) -> TileGrid:
@@ -131,6 +142,7 @@ def write_features(path: str | Path, features: SlideFeatures) -> None:
                 "content_hash": features.content_hash,
                 "mpp": features.mpp,
                 "slide_shape": features.slide_shape,
+                "colour": features.colour,
             }
         )
 
@@ -175,6 +187,7 @@ def read_features(path: str | Path) -> SlideFeatures:
         mpp=header.mpp,
         slide_shape=header.slide_shape,
         content_hash=header.content_hash,
+        colour=header.colour,
     )
 
 
@@ -226,6 +239,7 @@ def _header(path: Path, file: h5py.File) -> FeatureHeader:
             slide_shape=(height, width),
             content_hash=attributes["content_hash"],
             shape=file["features"].shape,
+            colour=attributes.get("colour", AS_STORED),
         )
     except (KeyError, ValueError, TypeError, WenoError) as error:
         raise FeatureError(

@@ -1,4 +1,4 @@
-"""The levels of a slide as dask arrays with a thin graph, one task per chunk."""
+"""The levels of a slide, and those it lacks, as arrays that can be cut up in chunks."""
 
 from __future__ import annotations
 
@@ -17,74 +17,143 @@ if TYPE_CHECKING:
 
 #: A viewer reads the coarsest level whole and keeps it, so it must be small.
 _COARSEST_SIDE = 1024
+# Between two levels a viewer shows the finer one: with a factor of 4, as scanners
+# have it, it would have to draw up to 16 times the pixels of the screen.
+_WIDEST_STEP = 2.5
 _STRIP_PIXELS = 2**24
 
 
-class _Level:
-    """One level of a slide that can be sliced like an array."""
+class StoredLevel:
+    """A level of the file that can be sliced like an array.
+
+    Attributes
+    ----------
+    shape : (height, width, 3)
+    chunk : (height, width)
+        The blocks to read it in: whole tiles of the file.
+    """
 
     dtype = np.dtype(np.uint8)
     ndim = 3
 
-    def __init__(self, slide: Slide, level: int) -> None:
+    def __init__(self, slide: Slide, level: int, chunk: int) -> None:
         self.slide = slide
         self.level = level
         self.shape: tuple[int, int, int] = (*slide.level_shapes[level], 3)
+        tile_height, tile_width = slide.tile_shapes[level]
+        self.chunk: tuple[int, int] = (
+            _whole_tiles(tile_height, chunk),
+            _whole_tiles(tile_width, chunk),
+        )
 
     def __getitem__(self, key: tuple[slice, slice, slice]) -> Pixels:
         y, height, x, width = _span(key, self.shape)
-        return self.slide.read(self.level, y, x, height, width)[..., key[2]]
+        return self.read(y, x, height, width)[..., key[2]]
+
+    def read(self, y: int, x: int, height: int, width: int) -> Pixels:
+        """Return a region (height, width, 3) inside the level."""
+        return self.slide.read(self.level, y, x, height, width)
 
 
-class _Halved:
-    """A level that the slide lacks: 2x2 means of the level above it."""
+class HalvedLevel:
+    """A level that the file lacks: 2x2 means of the level above it.
+
+    Parameters
+    ----------
+    above : StoredLevel or HalvedLevel
+    shape : (height, width)
+        As near to half of the level above as whole pixels allow, counted from the
+        last stored level so that the errors of rounding do not add up.
+    """
 
     dtype = np.dtype(np.uint8)
     ndim = 3
 
-    def __init__(self, parent: _Level | _Halved) -> None:
-        self.parent = parent
-        height, width = parent.shape[:2]
-        self.shape: tuple[int, int, int] = (max(1, height // 2), max(1, width // 2), 3)
+    def __init__(
+        self, above: StoredLevel | HalvedLevel, shape: tuple[int, int]
+    ) -> None:
+        self.above = above
+        self.shape: tuple[int, int, int] = (*shape, 3)
+        self.chunk: tuple[int, int] = above.chunk
 
     def __getitem__(self, key: tuple[slice, slice, slice]) -> Pixels:
         y, height, x, width = _span(key, self.shape)
-        above = slice(2 * y, 2 * (y + height)), slice(2 * x, 2 * (x + width))
-        fine = self.parent[(*above, slice(None))]
-        # A side of one pixel cannot be halved; it is repeated.
-        fine = np.pad(
-            fine,
-            ((0, 2 * height - fine.shape[0]), (0, 2 * width - fine.shape[1]), (0, 0)),
-            mode="edge",
-        )
-        blocks = fine.reshape(height, 2, width, 2, 3).astype(np.uint16)
-        mean: Pixels = ((blocks.sum(axis=(1, 3)) + 2) // 4).astype(np.uint8)
-        return mean[..., key[2]]  # (H, W, C)
+        return self.read(y, x, height, width)[..., key[2]]
+
+    def read(self, y: int, x: int, height: int, width: int) -> Pixels:
+        """Return a region (height, width, 3) inside the level.
+
+        Chunk by chunk: a level far below a large one must not ask for it as a whole.
+        """
+        out = np.empty((height, width, 3), np.uint8)
+        for top, bottom in _blocks(y, height, self.chunk[0]):
+            for left, right in _blocks(x, width, self.chunk[1]):
+                above = self.above.read(*self.span_above(top, left, bottom, right))
+                piece = out[top - y : bottom - y, left - x : right - x]
+                piece[:] = halved(above, bottom - top, right - left)
+        return out
+
+    def span_above(
+        self, top: int, left: int, bottom: int, right: int
+    ) -> tuple[int, int, int, int]:
+        """Return ``(y, x, height, width)`` in the level above of a region here."""
+        height, width = self.above.shape[:2]
+        end_y, end_x = min(2 * bottom, height), min(2 * right, width)
+        return 2 * top, 2 * left, end_y - 2 * top, end_x - 2 * left
+
+
+Level = StoredLevel | HalvedLevel
+
+
+def halved(above: Pixels, height: int, width: int) -> Pixels:
+    """Shrink pixels to (height, width, 3) by means of 2x2."""
+    missing = 2 * height - above.shape[0], 2 * width - above.shape[1]
+    if any(missing):  # the last pixel of an odd side, repeated
+        above = np.pad(above, ((0, missing[0]), (0, missing[1]), (0, 0)), "edge")
+    return np.asarray(Image.fromarray(above).reduce(2))
+
+
+def levels_of(slide: Slide, chunk: int = 512) -> list[Level]:
+    """Return the levels of a slide, the missing ones made, finest first.
+
+    Parameters
+    ----------
+    slide : Slide
+    chunk : int
+        Wished side of the chunks; they are made of whole tiles of the file.
+    """
+    stored = [
+        StoredLevel(slide, level, chunk) for level in range(len(slide.level_shapes))
+    ]
+    levels: list[Level] = []
+    for level, below in zip(stored, [*stored[1:], None], strict=True):
+        levels.append(level)
+        shape, halvings = level.shape[:2], 0
+        wanted = below.shape[0] * _WIDEST_STEP if below else _COARSEST_SIDE
+        side = shape[0] if below else max(shape)
+        while side / 2**halvings > wanted:
+            halvings += 1
+            half = tuple(max(1, round(length / 2**halvings)) for length in shape)
+            levels.append(HalvedLevel(levels[-1], (half[0], half[1])))
+    return levels
 
 
 def dask_pyramid(slide: Slide, chunk: int) -> list[da.Array]:
-    """Return all levels of `slide`, and halved ones below, as dask arrays."""
+    """Return all levels of `slide` as dask arrays with a thin graph."""
     import dask.array as da
 
-    levels: list[_Level | _Halved] = [
-        _Level(slide, level) for level in range(len(slide.level_shapes))
-    ]
-    while max(levels[-1].shape) > _COARSEST_SIDE:
-        levels.append(_Halved(levels[-1]))
-    # The name is the key of every chunk cache, so it must change with the file.
-    stat = slide.path.stat()
-    token = f"slide-{slide.path.resolve()}-{stat.st_mtime_ns}-{stat.st_size}"
+    token = "-".join(map(str, slide.token))
     return [
         da.from_array(
             level,
-            chunks=(chunk, chunk, 3),
-            name=f"{token}-{index}-{chunk}",
+            chunks=(*level.chunk, 3),
+            name=f"slide-{token}-{index}-{chunk}",
             asarray=False,
             fancy=False,
             lock=False,
             meta=np.empty((0, 0, 0), np.uint8),
         )
-        for index, level in enumerate(levels)
+        for index, level in enumerate(levels_of(slide, chunk))
     ]
 
 
@@ -125,3 +194,19 @@ def _span(
     y, bottom, _ = key[0].indices(shape[0])
     x, right, _ = key[1].indices(shape[1])
     return y, bottom - y, x, right - x
+
+
+def _blocks(start: int, length: int, step: int) -> list[tuple[int, int]]:
+    """Cut ``[start, start + length)`` at the multiples of `step`."""
+    cuts = [start, *range(start - start % step + step, start + length, step)]
+    return list(zip(cuts, [*cuts[1:], start + length], strict=True))
+
+
+def _whole_tiles(tile: int, wanted: int) -> int:
+    """Return the multiple of a tile's side that is nearest to `wanted`.
+
+    Strips and giant tiles are cut up instead.
+    """
+    if not wanted // 8 <= tile <= 2 * wanted:
+        return wanted
+    return max(1, round(wanted / tile)) * tile

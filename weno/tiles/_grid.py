@@ -16,7 +16,7 @@ from weno.errors import SlideError, WenoError
 from weno.tiles._tissue import TissueMask, tissue_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # A scanner's pixel size differs from its nominal one by a per cent or two.
 _MPP_TOLERANCE = 1.05
-_STRIP_SIDE = 4096
+_READ_PIXELS = 2**26  # at a time: tiles of a slide without low levels may be large
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,15 @@ class TileSpec:
         Distance between tiles in µm; None puts them side by side.
     min_tissue : float
         Smallest share of tissue, in [0, 1], for a tile to be used.
+    icc : bool
+        Turn colours into sRGB by the ICC profiles of the slides that have one.
     """
 
     tile_um: float = 128.0
     mpp: float = 0.5
     stride_um: float | None = None
     min_tissue: float = 0.5
+    icc: bool = False
 
     def __post_init__(self) -> None:
         stride = self.tile_um if self.stride_um is None else self.stride_um
@@ -73,9 +76,17 @@ class TileSpec:
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
-    def to_dict(self) -> dict[str, float | None]:
-        """Return the fields, numbers as float, ready for JSON."""
-        return {k: None if v is None else float(v) for k, v in asdict(self).items()}
+    def to_dict(self) -> dict[str, float | bool | None]:
+        """Return the fields, numbers as float, ready for JSON; `icc` only if set.
+
+        Without it, specs are the same as before there was such a choice.
+        """
+        values: dict[str, float | bool | None] = {
+            key: None if value is None else float(value)
+            for key, value in asdict(self).items()
+            if key != "icc"
+        }
+        return values | {"icc": True} if self.icc else values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -84,7 +95,10 @@ class TileSpec:
         if unknown:
             raise WenoError(f"unknown tile setting: {', '.join(sorted(unknown))}")
         for name, value in values.items():
-            if not isinstance(value, int | float | None):
+            if name == "icc":
+                if not isinstance(value, bool):
+                    raise WenoError(f"tile setting icc is true or false: {value!r}")
+            elif not isinstance(value, int | float | None):
                 raise WenoError(f"tile setting {name} is no number: {value!r}")
         return cls(**values)
 
@@ -232,7 +246,12 @@ def tile_grid(
 
 
 def read_tiles(
-    slide: Slide, grid: TileGrid, spec: TileSpec, indices: Sequence[int]
+    slide: Slide,
+    grid: TileGrid,
+    spec: TileSpec,
+    indices: Sequence[int],
+    *,
+    threads: int = 1,
 ) -> npt.NDArray[np.uint8]:
     """Read tiles at the spec's mpp.
 
@@ -245,7 +264,9 @@ def read_tiles(
     grid : TileGrid
     spec : TileSpec
     indices : sequence of int
-        Tiles to read; neighbours in a row are read together, so sorted is fast.
+        Tiles to read; what neighbours share in the file is decoded once.
+    threads : int
+        How many reads may go on at a time.
 
     Returns
     -------
@@ -257,21 +278,30 @@ def read_tiles(
         If the slide's data are damaged.
     """
     side = spec.tile_px
-    out = np.empty((len(indices), side, side, 3), np.uint8)
     level = _level_for(slide, grid, side)
     downsample = slide.downsamples[level]
     height, width = (round(extent / downsample) for extent in grid.tile_l0)
     corners = np.rint(grid.origins[list(indices)] / downsample).astype(int)  # (n, 2)
-    for first, last in _strips(corners, width):
-        y, x = corners[first]
-        strip = slide.read(level, y, x, height, corners[last - 1, 1] + width - x)
-        for k in range(first, last):
-            tile = strip[:, corners[k, 1] - x :][:, :width]
-            if tile.shape[:2] != (side, side):
-                image = Image.fromarray(np.ascontiguousarray(tile))
-                tile = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
-            out[k] = tile
+    out = np.empty((len(indices), side, side, 3), np.uint8)
+    step = max(1, _READ_PIXELS // (height * width))
+    for first in range(0, len(corners), step):
+        piece = corners[first : first + step]
+        tiles = slide.read_many(level, piece, height, width, threads=threads)
+        for tile, into in zip(tiles, out[first:], strict=False):
+            if (height, width) != (side, side):
+                tile = _shrunk(tile, side)
+            into[:] = tile
+    if spec.icc and slide.to_srgb is not None:
+        return slide.to_srgb(out)
     return out
+
+
+def _shrunk(tile: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    image = Image.fromarray(tile)
+    factor = tile.shape[0] // side
+    if tile.shape == (factor * side, factor * side, 3):
+        return np.asarray(image.reduce(factor))  # as a scanner makes its levels
+    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def _level_for(slide: Slide, grid: TileGrid, side: int) -> int:
@@ -279,18 +309,3 @@ def _level_for(slide: Slide, grid: TileGrid, side: int) -> int:
     wanted = min(grid.tile_l0) / side * _MPP_TOLERANCE
     fitting = [k for k, d in enumerate(slide.downsamples) if d <= wanted]
     return max(fitting, key=lambda level: slide.downsamples[level], default=0)
-
-
-def _strips(corners: npt.NDArray[np.int_], width: int) -> Iterator[tuple[int, int]]:
-    """Yield ``[first, last)`` of neighbours in a row that are worth one read."""
-    first = 0
-    for k in range(1, len(corners) + 1):
-        if k < len(corners):
-            step = corners[k, 1] - corners[k - 1, 1]
-            same_row = corners[k, 0] == corners[first, 0]
-            span = corners[k, 1] + width - corners[first, 1]
-            if same_row and 0 < step <= 2 * width and span <= _STRIP_SIDE:
-                continue
-        if first < len(corners):
-            yield first, k
-        first = k

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import scipy.ndimage as ndi
-from skimage.filters import threshold_otsu
-from skimage.morphology import remove_small_holes, remove_small_objects
 
 from weno.errors import SlideError
 from weno.slides._pyramid import overview
@@ -131,6 +129,9 @@ def tissue_mask(slide: Slide, *, mpp: float = 8.0) -> TissueMask:
 
 
 def _segment(rgb: npt.NDArray[np.uint8], pixel_um2: float) -> Mask:
+    # Imported late: a slide is opened often, and its tissue looked for once.
+    from skimage.morphology import remove_small_holes, remove_small_objects
+
     smooth = ndi.gaussian_filter(rgb.astype(np.float32), sigma=(1, 1, 0))  # (h, w, 3)
     saturation = smooth.max(axis=2) - smooth.min(axis=2)
     darkness = 255 - smooth.mean(axis=2)
@@ -143,6 +144,8 @@ def _segment(rgb: npt.NDArray[np.uint8], pixel_um2: float) -> Mask:
 
 
 def _otsu(values: npt.NDArray[np.float32], limits: tuple[float, float]) -> float:
+    from skimage.filters import threshold_otsu
+
     if values.min() == values.max():
         return limits[1]
     return float(np.clip(threshold_otsu(values), *limits))
