@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari_weno.layers import METADATA_KEY, outline_layer, verdict_marks
+from napari_weno.streaming import show
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
@@ -29,6 +30,34 @@ def noted_on(layer: Layer) -> dict[str, Any]:
 def of_kind(viewer: Viewer, *kinds: str) -> list[Layer]:
     """Return our layers of some kinds, the lowest first."""
     return [layer for layer in viewer.layers if noted_on(layer).get("kind") in kinds]
+
+
+def update_slide(layer: Image, data: Any, keywords: Mapping[str, Any]) -> None:
+    """Show another slide in the layer of the one shown now.
+
+    Taking a layer away costs napari half a second, and takes with it what the user has
+    set on the overlays.
+    """
+    show(layer, data)
+    layer.scale, layer.units = keywords["scale"], keywords["units"]
+    layer.name, layer.metadata = keywords["name"], keywords["metadata"]
+
+
+def show_overlays(viewer: Viewer, wanted: Sequence[LayerData]) -> None:
+    """Show these overlays of a prediction, the lowest first, and no others."""
+    names = [keywords["name"] for _, keywords, _ in wanted]
+    for layer in of_kind(viewer, "heatmap", "candidates"):
+        if layer.name not in names:
+            viewer.layers.remove(layer)
+    for data in wanted:
+        put(viewer, data)
+
+
+def start_afresh(viewer: Viewer, *names: str) -> None:
+    """Note on heatmaps that their values will mean something else."""
+    for layer in of_kind(viewer, "heatmap"):
+        if layer.name in names:
+            layer.metadata = {METADATA_KEY: noted_on(layer) | {"afresh": True}}
 
 
 def put(viewer: Viewer, layer_data: LayerData) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import napari.viewer
 
-    from napari_weno.session import OpenedSlide
+    from napari_weno.opened import OpenedSlide
     from napari_weno.survey import Survey
     from weno.project import Project
 

@@ -139,7 +139,7 @@ def may_shrink(combo: QComboBox) -> None:
     """Let a combo box be narrower than its longest item."""
     policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
     combo.setSizeAdjustPolicy(policy)
-    combo.setMinimumContentsLength(8)
+    combo.setMinimumContentsLength(4)
 
 
 def fit_columns(table: QTableView, first: int = 1, rows: int = 200) -> None:

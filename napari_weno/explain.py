@@ -58,6 +58,7 @@ class ExplainWidget(Dock):
         result.addWidget(self.slide)
         result.addWidget(self.small_print)
         found = QVBoxLayout(self._found)
+        found.setContentsMargins(4, 4, 4, 4)
         found.addWidget(self.tile)
         found.addWidget(self.candidates, stretch=1)
         contents = QWidget()

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_weno.reader import read_slides
 from napari_weno.session import session_of, show_dock
+from weno.slides import is_slide
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_weno.review import ReviewWidget
 
-_PLUGIN = "napari-weno"
 _SETTINGS = "project.toml"
 
 
@@ -22,15 +23,15 @@ def view(project: Path, slide: str | None, run: str | None) -> None:
     Parameters
     ----------
     project : Path
-        Project folder; need not be one if `slide` is a file.
+        Project folder; need not be one if `slide` is a path or an address.
     slide : str, optional
-        A slide file, or the id of a slide of the project.
+        A slide, or the id of a slide of the project.
     run : str, optional
         Run whose predictions are shown; the newest if not given.
     """
     import napari
 
-    is_file = slide is not None and Path(slide).is_file()
+    is_path = slide is not None and (Path(slide).is_file() or is_slide(slide))
     viewer = napari.Viewer(title="WENO")
     if (project / _SETTINGS).is_file():
         session = session_of(viewer)
@@ -38,10 +39,12 @@ def view(project: Path, slide: str | None, run: str | None) -> None:
         if run is not None:
             session.choose_run(run)
         show_dock(viewer, "Cohort")
-        if slide is not None and not is_file:
+        if slide is not None and not is_path:
             session.open_slide(slide)
-    if is_file:
-        viewer.open(slide, plugin=_PLUGIN)
+    if slide is not None and is_path:
+        # Not viewer.open: who names a plain image here means it to be a slide.
+        ((data, keywords, _),) = read_slides(slide)
+        viewer.add_image(data, **keywords)
     napari.run()
 
 

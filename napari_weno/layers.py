@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from napari.utils.colormaps import Colormap, ensure_colormap
 
+from napari_weno.streaming import screen_arrays
 from weno.review import VERDICT_COLORS
 
 if TYPE_CHECKING:
@@ -53,15 +54,15 @@ def slide_layer(slide: Slide, name: str | None = None) -> LayerData:
     """
     mpp = slide.mpp or (1.0, 1.0)
     return (
-        slide.pyramid(),
+        screen_arrays(slide),
         {
             "name": name or slide.path.stem,
             "rgb": True,
             "multiscale": True,
             "scale": mpp,
             "units": ("um", "um") if slide.mpp else ("pixel", "pixel"),
-            # OpenSlide's cache is bounded and shared; dask's would take a quarter
-            # of the memory on top.
+            # What is on screen is kept within a bound already; dask's cache would
+            # take a quarter of the memory on top.
             "cache": False,
             "metadata": {
                 METADATA_KEY: {

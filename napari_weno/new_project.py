@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
@@ -64,6 +65,11 @@ class NewProjectForm(QGroupBox):
             "What turns a tile into numbers. texture is built in and quick; timm:NAME "
             "takes a network of the timm library"
         )
+        self.icc = QCheckBox("By the slides' ICC profiles")
+        self.icc.setToolTip(
+            "Turns the colours of slides that have a profile into sRGB before they "
+            "are encoded, so that scanners differ less"
+        )
         self.problem = text_label(name="problem")
         self.create_button = QPushButton("Create")
         self.create_button.setToolTip("Writes two small files; no slide is copied")
@@ -89,7 +95,11 @@ class NewProjectForm(QGroupBox):
         return Project.create(
             Path(folder).expanduser(),
             Path(slides).expanduser(),
-            spec=TileSpec(tile_um=self.tile_um.value(), mpp=self.mpp.value()),
+            spec=TileSpec(
+                tile_um=self.tile_um.value(),
+                mpp=self.mpp.value(),
+                icc=self.icc.isChecked(),
+            ),
             encoder=self.encoder.currentText().strip(),
             class_names=(
                 self.negative.text().strip() or "negative",
@@ -112,6 +122,7 @@ class NewProjectForm(QGroupBox):
         form.addRow("Classes", classes)
         form.addRow("Tile", self.tile_um)
         form.addRow("Pixels", self.mpp)
+        form.addRow("Colours", self.icc)
         form.addRow("Encoder", self.encoder)
         form.addRow(self.problem)
         form.addRow(buttons)

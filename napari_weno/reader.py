@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_weno.layers import slide_layer
+from napari_weno.welcome import greet
 from weno.slides import SLIDE_SUFFIXES, is_slide, open_slide
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | None:
     """Return a reader for slides, None for other files.
 
-    ``.tif``, ``.tiff`` and ``.dcm`` may be anything, so they are claimed only if
-    OpenSlide recognises the content.
+    ``.tif``, ``.tiff``, ``.dcm`` and folders may be anything, so they are claimed only
+    if the content is a slide.
     """
     paths = [path] if isinstance(path, str) else list(path)
     if paths and all(_is_ours(one) for one in paths):
@@ -34,9 +35,10 @@ def read_slides(path: PathOrPaths) -> list[LayerData]:
     Raises
     ------
     SlideError
-        If a file is no slide or is damaged.
+        If one of them is no slide or is damaged.
     """
     paths = [path] if isinstance(path, str) else path
+    greet()
     return [slide_layer(open_slide(one)) for one in paths]
 
 

@@ -6,19 +6,41 @@ adds our layers to the viewer and takes them away.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from psygnal import Signal
 
-from napari_weno.canvas import frame_tile, mark_verdicts, noted_on, of_kind, put
+from napari_weno.camera import grow_world, look_at
+from napari_weno.canvas import (
+    frame_tile,
+    mark_verdicts,
+    noted_on,
+    of_kind,
+    show_overlays,
+    start_afresh,
+    update_slide,
+)
+from napari_weno.clicks import Clicks
+from napari_weno.colours import show_as_preferred
+from napari_weno.corner import Corner
 from napari_weno.docks import notifying
-from napari_weno.layers import METADATA_KEY, overlay_layers, slide_layer
-from weno.errors import ProjectError, RunError, WenoError
-from weno.prediction import read_prediction
+from napari_weno.layers import overlay_layers, slide_layer, tile_centres
+from napari_weno.matching import (
+    check_fits,
+    differs,
+    row_of,
+    stored_prediction,
+)
+from napari_weno.measure import Ruler
+from napari_weno.offers import Questions
+from napari_weno.opened import OpenedSlide
+from napari_weno.preferences import PLUGIN, apply_preferences
+from napari_weno.streaming import follow
+from weno.errors import ProjectError, WenoError
 from weno.project import Project
+from weno.slides import open_slide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,33 +56,6 @@ if TYPE_CHECKING:
     from weno.review import ReviewTile
     from weno.slides import Slide
     from weno.tiles import TileGrid
-
-_PLUGIN = "napari-weno"
-_AFRESH = {"afresh": True}  # noted on a layer whose values change their meaning
-_MPP_RTOL = 1e-6
-_CLICK_PX = 4  # a hand that clicks may shake
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OpenedSlide:
-    """The slide that the docks speak of.
-
-    Parameters
-    ----------
-    slide_id : str or None
-        Its id in the project; None if it does not belong to the open project.
-    slide : Slide
-    layer : napari.layers.Image
-    """
-
-    slide_id: str | None
-    slide: Slide
-    layer: Image
-
-    @property
-    def name(self) -> str:
-        """What to call it on screen."""
-        return self.slide_id or self.slide.path.stem
 
 
 class Session:
@@ -97,7 +92,11 @@ class Session:
         self.display: Display = "log"
         viewer.layers.events.inserted.connect(self._on_layer_inserted)
         viewer.layers.events.removed.connect(self._on_layer_removed)
-        viewer.mouse_drag_callbacks.append(self._on_click)
+        #: Measures distances on the open slide.
+        self.ruler = Ruler(self)
+        self._companions: list[object] = [Clicks(self)]
+        if hasattr(viewer, "window"):
+            self._companions += [Corner(self), Questions(self)]
         for layer in viewer.layers:
             self._adopt(layer)
 
@@ -160,6 +159,33 @@ class Session:
         self.files_changed.emit()
         return row
 
+    def set_mpp(self, mpp: float) -> None:
+        """Give the open slide a pixel size; what is on screen stays there.
+
+        A slide of the project keeps it in slides.csv.
+
+        Parameters
+        ----------
+        mpp : float
+            Size of a level-0 pixel in µm.
+
+        Raises
+        ------
+        ProjectError
+            If no slide is open.
+        SlideError
+            If it cannot be opened again.
+        """
+        opened = self.opened
+        if opened is None:
+            raise ProjectError("open a slide first")
+        again = open_slide(opened.slide.source, mpp=mpp)
+        if self.project is not None and opened.slide_id is not None:
+            self.project.set_mpp(opened.slide_id, mpp)
+        self._replace_slide(opened.layer, *slide_layer(again, opened.layer.name)[:2])
+        grow_world(self.viewer, np.divide(mpp, opened.slide.mpp or (1.0, 1.0)))
+        self.files_changed.emit()
+
     def select_slides(self, slide_ids: list[str]) -> None:
         """Say which slides of the project are selected."""
         if slide_ids != self.selected:
@@ -180,18 +206,11 @@ class Session:
             If it cannot be read or does not fit the slide; no prediction is shown.
         """
         try:
-            self.show_prediction(self._stored_prediction())
+            self.show_prediction(stored_prediction(self.project, self.run, self.opened))
         except (WenoError, OSError):
             # What was shown would be taken for what this run says of this slide.
             self.show_prediction(None)
             raise
-
-    def _stored_prediction(self) -> Prediction | None:
-        if self.project and self.run and self.opened and self.opened.slide_id:
-            path = self.project.prediction_path(self.run, self.opened.slide_id)
-            if path.is_file():
-                return read_prediction(path)
-        return None
 
     def show_prediction(self, prediction: Prediction | None) -> None:
         """Show a prediction for the open slide; None takes the overlays away.
@@ -205,7 +224,7 @@ class Session:
             If the prediction is for another slide, or for another pixel size.
         """
         if prediction is not None and self.opened is not None:
-            _check_fits(prediction, self.opened)
+            check_fits(prediction, self.opened)
         self.prediction = prediction
         self._grid = None if prediction is None else prediction.grid
         self.tile = None
@@ -216,27 +235,21 @@ class Session:
     def set_display(self, display: Display) -> None:
         """Choose how attention is shown; its contrast limits start afresh."""
         self.display = display
-        for layer in self.overlays():
-            if layer.name in ("attention", "re-attention"):
-                layer.metadata = {METADATA_KEY: layer.metadata[METADATA_KEY] | _AFRESH}
+        start_afresh(self.viewer, "attention", "re-attention")
         self.redraw()
 
     def redraw(self) -> None:
         """Draw the overlays of the prediction anew."""
         prediction = self.prediction
-        wanted = (
+        show_overlays(
+            self.viewer,
             []
             if prediction is None
-            else overlay_layers(prediction, self.display, self._verdicts)
+            else overlay_layers(prediction, self.display, self._verdicts),
         )
-        names = [keywords["name"] for _, keywords, _ in wanted]
-        for layer in self.overlays():
-            if layer.name not in names:
-                self.viewer.layers.remove(layer)
-        for data in wanted:
-            put(self.viewer, data)
-        if self.opened is not None and self.opened.layer in self.viewer.layers:
-            self.viewer.layers.selection.active = self.opened.layer
+        layers, opened = self.viewer.layers, self.opened
+        if opened and opened.layer in layers and not self.ruler.measuring:
+            layers.selection.active = opened.layer
 
     def set_blind(self, blind: bool) -> None:
         """Say whether model values must stay off the screen for now."""
@@ -293,16 +306,11 @@ class Session:
         tiles_across : float
             How many tiles fit into the shorter side of the canvas.
         """
-        from napari_weno.layers import tile_centres
-
         if self.prediction is None:
             return
         y, x = tile_centres(self.prediction, np.array([tile]))[0]
-        canvas = min(self.viewer.canvas.size)
-        self.viewer.scene.camera.center = (0.0, y, x)
-        self.viewer.scene.camera.zoom = canvas / (
-            tiles_across * self.prediction.spec.tile_um
-        )
+        shown_um = tiles_across * self.prediction.spec.tile_um
+        look_at(self.viewer, y, x, min(self.viewer.canvas.size) / shown_um)
 
     def tile_at(self, position: tuple[float, ...]) -> int | None:
         """Return the tile of the prediction under a world position ``(…, y, x)``."""
@@ -315,15 +323,8 @@ class Session:
         )
 
     def _replace_slide(self, layer: Image, data: Any, keywords: dict[str, Any]) -> None:
-        """Show another slide in the layer of the one shown now.
-
-        Taking a layer away costs napari half a second, and takes with it what the
-        user has set on the overlays.
-        """
         self.show_outline(None)
-        layer.data = data
-        layer.scale, layer.units = keywords["scale"], keywords["units"]
-        layer.name, layer.metadata = keywords["name"], keywords["metadata"]
+        update_slide(layer, data, keywords)
         self._adopt(layer)
 
     def _on_layer_inserted(self, event: Any) -> None:
@@ -337,14 +338,16 @@ class Session:
             self._set_opened(ours["slide"], layer)
 
     def _set_opened(self, slide: Slide, layer: Layer) -> None:
-        row = self._row_of(slide)
-        if self.project and row and _differs(slide, row):
+        row = row_of(self.project, slide)
+        if self.project and row and differs(slide, row):
             # A file that is dropped comes with the pixel size that it says itself.
             with notifying():
                 again = self.project.open_slide(row.slide_id)
                 self._replace_slide(layer, *slide_layer(again, layer.name)[:2])
                 return
         self.opened = OpenedSlide(row.slide_id if row else None, slide, layer)
+        with notifying():
+            show_as_preferred(self.opened)
         # Nobody may take the prediction of the slide before for this one's.
         self.prediction = self.tile = self._grid = None
         self.slide_changed.emit(self.opened)
@@ -352,62 +355,12 @@ class Session:
         with notifying():
             self.load_prediction()
 
-    def _row_of(self, slide: Slide) -> SlideRow | None:
-        if self.project is not None:
-            for row in self.project.slides:
-                if row.path == slide.path.resolve():
-                    return row
-        return None
-
     def _on_layer_removed(self, event: Any) -> None:
         if self.opened is not None and event.value is self.opened.layer:
             self.opened = None
             self.show_outline(None)
             self.show_prediction(None)
             self.slide_changed.emit(None)
-
-    def _on_click(self, viewer: Viewer, event: Any) -> Any:
-        # On the canvas, not in the world: the slide moves along with a drag.
-        start = np.array(event.pos)
-        yield
-        while event.type == "mouse_move":
-            yield
-        moved = np.abs(start - event.pos).max()
-        if event.type == "mouse_release" and moved < _CLICK_PX:
-            tile = self.tile_at(event.position)
-            if tile is not None:
-                self.choose_tile(tile)
-
-
-def _differs(slide: Slide, row: SlideRow) -> bool:
-    """Tell whether a project gives a slide another pixel size than it has."""
-    if row.mpp is None:
-        return slide.mpp_source == "given"
-    return not _same_mpp(slide.mpp, (row.mpp, row.mpp))
-
-
-def _same_mpp(one: tuple[float, float] | None, other: tuple[float, float]) -> bool:
-    return one is not None and np.allclose(one, other, rtol=_MPP_RTOL, atol=0)
-
-
-def _check_fits(prediction: Prediction, opened: OpenedSlide) -> None:
-    """Refuse a prediction whose overlays would not lie where its tiles are."""
-    if prediction.content_hash != opened.slide.content_hash:
-        raise RunError(
-            f"the prediction is for slide {prediction.slide_id} with other "
-            f"content than {opened.name}; predict this slide anew"
-        )
-    mpp = opened.slide.mpp or (1.0, 1.0)
-    if not _same_mpp(mpp, prediction.mpp):
-        raise RunError(
-            f"the prediction for {prediction.slide_id} is for pixels of "
-            f"{_mpp_text(prediction.mpp)}, but the open slide has {_mpp_text(mpp)}; "
-            "correct mpp in slides.csv, or prepare and predict this slide anew"
-        )
-
-
-def _mpp_text(mpp: tuple[float, float]) -> str:
-    return f"{mpp[0]:.7g} x {mpp[1]:.7g} µm"
 
 
 _sessions: WeakKeyDictionary[Viewer, Session] = WeakKeyDictionary()
@@ -421,37 +374,22 @@ def session_of(viewer: Viewer) -> Session:
     # napari hands docks a new proxy of the viewer each time.
     viewer = getattr(viewer, "__wrapped__", viewer)
     if viewer not in _sessions:
+        apply_preferences()
+        follow(viewer)
         _sessions[viewer] = Session(viewer)
     return _sessions[viewer]
 
 
 def show_dock(viewer: Viewer, name: str) -> QWidget:
-    """Show one of our docks, made if need be, and return its widget.
+    """Show one of our docks in front, made if need be, and return its widget.
 
     Parameters
     ----------
     viewer : napari.Viewer
-    name : {"Cohort", "Train", "Explain", "Review"}
+    name : {"Slide", "Cohort", "Train", "Explain", "Review"}
     """
-    _, widget = viewer.window.add_plugin_dock_widget(_PLUGIN, name, tabify=True)
+    dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=True)
+    # napari leaves one that is hidden or behind another where it is.
+    dock.show()
+    dock.raise_()
     return widget
-
-
-def show_cohort(viewer: Viewer) -> None:
-    """Show the Cohort dock."""
-    show_dock(viewer, "Cohort")
-
-
-def show_train(viewer: Viewer) -> None:
-    """Show the Train dock."""
-    show_dock(viewer, "Train")
-
-
-def show_explain(viewer: Viewer) -> None:
-    """Show the Explain dock."""
-    show_dock(viewer, "Explain")
-
-
-def show_review(viewer: Viewer) -> None:
-    """Show the Review dock."""
-    show_dock(viewer, "Review")

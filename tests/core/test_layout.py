@@ -46,10 +46,13 @@ ENTRANCES = {"__init__", "bench", "cli", "demo"}
 #: What of napari a module of the face may import when it runs.
 BACKGROUND = {"napari.qt.threading", "napari.utils.notifications"}
 OF_NAPARI = {
+    "corner": {"napari.components.overlays"},
     "train": {"napari.utils.theme"},
     "launch": {"napari"},
     "layers": {"napari.utils.colormaps"},
+    "preferences": {"napari.settings"},
     "sample_data": {"napari"},
+    "welcome": {"napari"},
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from weno.prediction import Prediction
 from weno.project import Project
@@ -32,6 +33,23 @@ config = replace(PRESETS["quick"], epochs=8, student_warmup=2)
 deque(fit_project(project, config, name=run), maxlen=0)
 deque(predict_project(project, run), maxlen=0)
 """
+
+
+@pytest.fixture(autouse=True)
+def preferences_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the plugin's preferences are kept for the time of a test.
+
+    The offer to open slides always is answered already.
+    """
+    from napari import settings
+
+    settings._clear_plugin_settings_cache()
+    path = tmp_path / "preferences" / "napari-weno.yaml"
+    path.parent.mkdir()
+    path.write_text("slides:\n  offer_reader: false\n", encoding="utf-8")
+    monkeypatch.setattr(settings, "_CFG_PATH", str(path.with_name("settings.yaml")))
+    yield path
+    settings._clear_plugin_settings_cache()
 
 
 @pytest.fixture
@@ -144,3 +162,51 @@ def odd_slide(write_pyramid, tmp_path: Path) -> Iterator[Slide]:
     pixels = np.full((1111, 1777, 3), (190, 150, 180), np.uint8)
     with open_slide(write_pyramid(tmp_path / "odd.tif", [pixels], 0.27)) as slide:
         yield slide
+
+
+@pytest.fixture
+def corners() -> dict[str, tuple[int, int, int]]:
+    """The colour of each quarter of `corners_slide`."""
+    return {
+        "top left": (230, 25, 75),
+        "top right": (60, 180, 75),
+        "bottom left": (0, 130, 200),
+        "bottom right": (245, 130, 48),
+    }
+
+
+@pytest.fixture
+def corners_slide(
+    write_pyramid, tmp_path: Path, corners: dict[str, tuple[int, int, int]]
+) -> Iterator[Slide]:
+    """A slide of 0.5 µm/px, 1536 x 1024 px, each quarter of it in its own colour."""
+    pixels = np.empty((1536, 1024, 3), np.uint8)
+    pixels[:768, :512] = corners["top left"]
+    pixels[:768, 512:] = corners["top right"]
+    pixels[768:, :512] = corners["bottom left"]
+    pixels[768:, 512:] = corners["bottom right"]
+    levels = [pixels, pixels[::2, ::2]]
+    with open_slide(write_pyramid(tmp_path / "corners.tif", levels, 0.5)) as slide:
+        yield slide
+
+
+@pytest.fixture
+def slide_without_mpp(write_pyramid, tmp_path: Path) -> Path:
+    """A slide of 1024 x 1536 px that does not say its pixel size."""
+    pixels = np.full((1024, 1536, 3), (200, 120, 170), np.uint8)
+    return write_pyramid(tmp_path / "unsized.tif", [pixels], None)
+
+
+@pytest.fixture
+def guessed_slide(tmp_path: Path) -> Path:
+    """A slide that tells its objective, 20x, but not its pixel size."""
+    path = tmp_path / "guessed.svs"
+    tifffile.imwrite(
+        path,
+        np.full((1024, 1536, 3), (200, 120, 170), np.uint8),
+        tile=(128, 128),
+        photometric="rgb",
+        description="Aperio Image Library v11\n1536x1024 |AppMag = 20",
+        metadata=None,
+    )
+    return path

@@ -298,11 +298,13 @@ def test_a_new_project_is_made_in_the_dock(
     qtbot.keyClicks(form.slides, str(cohort / "slides.csv"))
     form.tile_um.selectAll()
     qtbot.keyClicks(form.tile_um.lineEdit(), "64")
+    qtbot.keyClick(form.icc, Qt.Key.Key_Space)
     qtbot.keyClick(form.slides, Qt.Key.Key_Return)
     assert form.isHidden()
     project = session_of(viewer).project
     assert project.root == tmp_path / "mine"
     assert project.spec.tile_um == 64
+    assert project.spec.icc
     qtbot.waitUntil(lambda: dock.table.model().rowCount() == 6)
 
 

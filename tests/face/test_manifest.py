@@ -35,6 +35,7 @@ def test_every_contribution_has_its_command(manifest: PluginManifest) -> None:
     used = [*told.readers, *told.sample_data, *told.widgets, *menus]
     assert {item.command for item in used if hasattr(item, "command")} <= known
     assert {widget.display_name for widget in told.widgets} == {
+        "Slide",
         "Cohort",
         "Train",
         "Explain",
@@ -42,7 +43,14 @@ def test_every_contribution_has_its_command(manifest: PluginManifest) -> None:
     }
 
 
-@pytest.mark.parametrize("menu", ["napari/layers/classify", "napari/layers/annotate"])
+@pytest.mark.parametrize(
+    "menu",
+    [
+        "napari/layers/visualize",
+        "napari/layers/classify",
+        "napari/layers/annotate",
+    ],
+)
 def test_the_layers_menus_have_a_submenu(manifest: PluginManifest, menu: str) -> None:
     submenus = [item.submenu for item in manifest.contributions.menus[menu]]
     assert submenus

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from napari import Viewer
+from PIL import Image
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 
@@ -92,6 +94,55 @@ def test_a_tiled_tiff_is_a_slide(cohort: Path) -> None:
     assert kind == "image"
     assert levels[0].shape == (1024, 1024, 3)
     assert keywords["scale"] == pytest.approx((0.5, 0.5))
+
+
+def write_zarr(path: Path, pixels: np.ndarray) -> None:
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    group.create_array("0", data=pixels, chunks=(len(pixels), 256, 256))
+    kinds = {"c": "channel", "y": "space", "x": "space"}
+    unit = {"unit": "micrometer"}
+    axes = [
+        {"name": n, "type": k} | (unit if n in "yx" else {}) for n, k in kinds.items()
+    ]
+    scale = {"type": "scale", "scale": [1.0, 0.5, 0.5]}
+    datasets = [{"path": "0", "coordinateTransformations": [scale]}]
+    multiscales = [{"axes": axes, "datasets": datasets}]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": multiscales}
+
+
+def test_ome_tiff_and_ome_zarr_are_slides_if_they_are_rgb(tmp_path: Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    tiff = {"photometric": "rgb", "tile": (128, 128)}
+    microns = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(tmp_path / "rgb.ome.tif", rgb, metadata=microns, **tiff)
+    write_zarr(tmp_path / "rgb.ome.zarr", np.moveaxis(rgb, -1, 0))
+    for name in ("rgb.ome.tif", "rgb.ome.zarr"):
+        reader = get_reader(str(tmp_path / name))
+        assert reader is read_slides
+        ((levels, keywords, _),) = reader(str(tmp_path / name))
+        np.testing.assert_array_equal(levels[0].compute(), rgb)
+        assert keywords["scale"] == pytest.approx((0.5, 0.5))
+    stains = np.zeros((4, 300, 400), np.uint16)
+    stained = {"photometric": "minisblack", "metadata": {"axes": "CYX"}}
+    tifffile.imwrite(tmp_path / "stains.ome.tif", stains, tile=(128, 128), **stained)
+    write_zarr(tmp_path / "stains.zarr", stains)
+    tifffile.imwrite(tmp_path / "mask.tif", rgb[..., 0], tile=(128, 128))
+    tifffile.imwrite(tmp_path / "photo.tif", rgb, photometric="rgb")
+    Image.fromarray(rgb).save(tmp_path / "photo.png")
+    left = ("stains.ome.tif", "stains.zarr", "mask.tif", "photo.tif", "photo.png")
+    for name in (*left, "."):
+        assert get_reader(str(tmp_path / name)) is None, name
+
+
+def test_viewer_open_shows_an_ome_zarr(viewer: Viewer, tmp_path: Path) -> None:
+    path = tmp_path / "slide.ome.zarr"
+    rgb = np.random.default_rng(0).integers(0, 256, (3, 300, 400), np.uint8)
+    write_zarr(path, rgb)
+    viewer.open(path, plugin="napari-weno")
+    (layer,) = viewer.layers
+    assert layer.rgb
+    assert layer.scale == pytest.approx((0.5, 0.5))
+    np.testing.assert_array_equal(layer.data[0].compute(), np.moveaxis(rgb, 0, -1))
 
 
 @pytest.mark.parametrize("name", ["broken.svs", "unopenable.tiff"])

@@ -1,0 +1,46 @@
+"""Showing a slide's colours as its ICC profile has them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_weno.canvas import noted_on
+from napari_weno.preferences import slide_preferences
+from napari_weno.streaming import set_icc
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_weno.opened import OpenedSlide
+
+_NOTE = "icc"
+
+
+def shows_icc(layer: Image) -> bool:
+    """Tell whether a slide layer is shown by its profile."""
+    return bool(noted_on(layer).get(_NOTE, False))
+
+
+def show_icc(layer: Image, on: bool) -> None:
+    """Show a slide layer by its profile, or as the file has it.
+
+    Raises
+    ------
+    SlideError
+        If the profile is damaged.
+    """
+    set_icc(layer, on)
+    noted_on(layer)[_NOTE] = on
+
+
+def show_as_preferred(opened: OpenedSlide) -> None:
+    """Show a slide that has just been opened as the preferences have it.
+
+    Raises
+    ------
+    SlideError
+        If its profile is damaged.
+    """
+    fresh = _NOTE not in noted_on(opened.layer)
+    if fresh and slide_preferences().icc_profile and opened.slide.icc_profile:
+        show_icc(opened.layer, True)

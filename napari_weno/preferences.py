@@ -1,0 +1,67 @@
+"""The plugin's preferences: a page in napari's own dialog, kept by napari.
+
+What there is, with titles and defaults, stands in the manifest. Main thread only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari.settings import get_plugin_settings, get_settings
+
+from weno.slides import SLIDE_SUFFIXES, screen_cache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PLUGIN = "napari-weno"
+_MB = 2**20
+
+
+@dataclass(slots=True)
+class _Defaults:
+    """What holds where napari has switched the plugin off but it is still called."""
+
+    cache_mb: int = 512
+    icc_profile: bool = False
+    offer_reader: bool = True
+
+
+def slide_preferences() -> Any:
+    """Return the preferences for slides; what is set on them is kept for good."""
+    try:
+        return get_plugin_settings(PLUGIN).slides
+    except KeyError:
+        return _Defaults()
+
+
+def apply_preferences() -> None:
+    """Bring the tile cache to its size, now and whenever the user changes it."""
+    _resize_cache()
+    events = getattr(slide_preferences(), "events", None)
+    if events is not None:
+        events.cache_mb.disconnect(_resize_cache)
+        events.cache_mb.connect(_resize_cache)
+
+
+def _resize_cache(_: object = None) -> None:
+    screen_cache().limit = slide_preferences().cache_mb * _MB
+
+
+def patterns_without_reader(
+    suffixes: Iterable[str] = SLIDE_SUFFIXES,
+) -> list[str]:
+    """Return napari's patterns of slides for which the user has chosen no reader."""
+    chosen = {pattern.casefold() for pattern in get_settings().plugins.extension2reader}
+    return [f"*{suffix}" for suffix in suffixes if f"*{suffix}" not in chosen]
+
+
+def read_slides_always() -> None:
+    """Make napari open slides with this plugin without asking.
+
+    An ending for which the user has chosen a reader keeps it.
+    """
+    plugins = get_settings().plugins
+    added = dict.fromkeys(patterns_without_reader(), PLUGIN)
+    plugins.extension2reader = plugins.extension2reader | added
