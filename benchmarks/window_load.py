@@ -54,7 +54,7 @@ def start_fit() -> list[Any]:
     """
     from napari.qt.threading import create_worker
 
-    from napari_weno.compiler import load_compiler_without_triton
+    from napari_weno.neighbour import prepare_torch
     from weno.mil import PRESETS, fit
     from weno.mil.bags import Bag
 
@@ -68,7 +68,7 @@ def start_fit() -> list[Any]:
     folder = Path(tempfile.mkdtemp()) / "run"
 
     def job() -> Iterator[Any]:
-        load_compiler_without_triton()
+        prepare_torch()
         yield from fit(folder, bags, config, device="cpu", context={})
 
     reports: list[Any] = []

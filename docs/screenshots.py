@@ -23,7 +23,7 @@ from weno.prediction import read_prediction
 if TYPE_CHECKING:
     from weno.project import Project
 
-DOCKS = ("Cohort", "Train", "Explain", "Review")
+DOCKS = ("Slide", "Cohort", "Train", "Explain", "Review")
 
 
 def most_positive(project: Project, run: str) -> str:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from napari_weno.canvas import noted_on
 from napari_weno.preferences import slide_preferences
 from napari_weno.streaming import set_icc
+from weno.errors import SlideError
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_weno.opened import OpenedSlide
+    from weno.slides import Slide
 
 _NOTE = "icc"
 
@@ -19,6 +21,14 @@ _NOTE = "icc"
 def shows_icc(layer: Image) -> bool:
     """Tell whether a slide layer is shown by its profile."""
     return bool(noted_on(layer).get(_NOTE, False))
+
+
+def profile_state(slide: Slide) -> str:
+    """Say whether a slide has an ICC profile: "yes", "no" or "damaged"."""
+    try:
+        return "no" if slide.icc_profile is None else "yes"
+    except SlideError:
+        return "damaged"
 
 
 def show_icc(layer: Image, on: bool) -> None:
@@ -42,5 +52,6 @@ def show_as_preferred(opened: OpenedSlide) -> None:
         If its profile is damaged.
     """
     fresh = _NOTE not in noted_on(opened.layer)
-    if fresh and slide_preferences().icc_profile and opened.slide.icc_profile:
+    wanted = fresh and slide_preferences().icc_profile
+    if wanted and profile_state(opened.slide) == "yes":
         show_icc(opened.layer, True)

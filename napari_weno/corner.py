@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from napari_weno.opened import OpenedSlide
     from napari_weno.session import Session
 
-# Drawing text anew takes 1 ms; the wheel zooms more often than an eye can read.
-_PAUSE_MS = 60
+# New text costs a frame of the whole window. While the wheel turns nobody reads it.
+_PAUSE_MS = 120
 _OVERLAY = "weno_magnification"
 
 
@@ -47,7 +47,7 @@ class Corner:
         self._overlay.visible = opened is not None
 
     def _show_soon(self, _: object = None) -> None:
-        if self._session.opened is not None and not self._timer.isActive():
+        if self._session.opened is not None:
             self._timer.start()
 
     def _show(self) -> None:

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 from napari_weno.camera import axes_on_screen, centre_of, look_at
 from napari_weno.docks import listen
 from napari_weno.jobs import QuietJob
+from weno.errors import SlideError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -78,7 +79,9 @@ class MiniMap(QWidget):
             self._job.run(_overview, opened.slide)
         self.update()
 
-    def _show(self, pixels: npt.NDArray[np.uint8]) -> None:
+    def _show(self, pixels: npt.NDArray[np.uint8] | None) -> None:
+        if pixels is None:
+            return
         height, width, _ = pixels.shape
         image = QImage(
             pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888
@@ -169,6 +172,11 @@ def _mpp(opened: OpenedSlide) -> npt.NDArray[np.float64]:
     return np.array(opened.slide.mpp or (1.0, 1.0))
 
 
-def _overview(slide: Slide) -> Generator[None, None, npt.NDArray[np.uint8]]:
+def _overview(slide: Slide) -> Generator[None, None, npt.NDArray[np.uint8] | None]:
     yield
-    return slide.thumbnail(_OVERVIEW_PX)
+    try:
+        return slide.thumbnail(_OVERVIEW_PX)
+    except SlideError:
+        if slide.closed:
+            return None  # nobody looks at it any more
+        raise

@@ -10,8 +10,8 @@ from napari.qt.threading import create_worker
 from platformdirs import user_data_path
 from qtpy.QtCore import QTimer
 
-from napari_weno.compiler import load_compiler_without_triton
 from napari_weno.docks import notifying
+from napari_weno.neighbour import prepare_torch
 from napari_weno.session import session_of, show_dock
 from weno.demo import RUN, demo_steps, slide_to_show
 
@@ -80,7 +80,7 @@ def _make_demo(folder: Path) -> Generator[str | None, None, None]:
         if before is not None:
             yield before
         if title == "fit":
-            load_compiler_without_triton()
+            prepare_torch()
         for _ in job:
             yield None
         before = title

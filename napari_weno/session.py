@@ -154,7 +154,10 @@ class Session:
         """
         if self.project is None or self.opened is None:
             raise ProjectError("open a project and a slide first")
-        row = self.project.add_slide(self.opened.slide.path)
+        slide = self.opened.slide
+        row = self.project.add_slide(slide.path)
+        if slide.mpp is not None and slide.mpp_source == "given":
+            row = self.project.set_mpp(row.slide_id, slide.mpp[0])
         self._set_opened(self.opened.slide, self.opened.layer)
         self.files_changed.emit()
         return row
@@ -361,6 +364,8 @@ class Session:
             self.show_outline(None)
             self.show_prediction(None)
             self.slide_changed.emit(None)
+            for layer in of_kind(self.viewer, "slide")[-1:]:
+                self._adopt(layer)
 
 
 _sessions: WeakKeyDictionary[Viewer, Session] = WeakKeyDictionary()

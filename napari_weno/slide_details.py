@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_weno.colours import show_icc, shows_icc
+from napari_weno.colours import profile_state, show_icc, shows_icc
 from napari_weno.docks import listen, notifying, text_label
 from napari_weno.jobs import QuietJob
 
@@ -38,7 +38,7 @@ _SOURCES = {
     "slide": "by the slide",
     "tiff": "by the resolution of the TIFF",
 }
-_NO_PROFILE = "This slide has no ICC profile"
+_NO_PROFILE = "This slide has no ICC profile that can be used"
 #: Associated images that nobody writes names on.
 _WITHOUT_NAMES = ("thumbnail",)
 _LOWEST_MPP, _HIGHEST_MPP = 0.001, 1000.0
@@ -113,7 +113,7 @@ class DetailsBox(QWidget):
         if opened is None or slide is None:
             return
         self.mpp.setValue(slide.mpp[0] if slide.mpp else 0.0)
-        profile = slide.icc_profile is not None
+        profile = profile_state(slide) == "yes"
         self.icc.setEnabled(profile)
         self.icc.setChecked(profile and shows_icc(opened.layer))
         self.icc.setToolTip(
@@ -245,7 +245,7 @@ def facts_of(slide: Slide | None) -> dict[str, str]:
         "Size": size,
         "Levels": levels,
         "Read by": slide.reader,
-        "ICC profile": "no" if slide.icc_profile is None else "yes",
+        "ICC profile": profile_state(slide),
     }
 
 

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet, ref
+from weakref import WeakSet
 
 import dask.array as da
 from napari.utils.notifications import show_warning
@@ -66,7 +66,7 @@ class Screen(QObject):
     def __init__(self, slide: Slide) -> None:
         super().__init__()
         self.stream = TileStream(slide)
-        self._layer: ref[Image] | None = None
+        self._layers: WeakSet[Image] = WeakSet()
         self._refreshing = False
         self._overview_missing = False
         self._last, self._taken = 0.0, 0.0
@@ -84,31 +84,29 @@ class Screen(QObject):
 
     def attach(self, layer: Image) -> None:
         """Serve a layer from now on."""
-        self._layer = ref(layer)
+        self._layers.add(layer)
         self._listen()
         if self._overview_missing:
             self._on_arrival()  # it may have come before there was a layer
 
-    def detach(self) -> None:
-        """Stop reading: the layer is gone or shows something else."""
-        self._layer = None
-        self._timer.stop()
-        self.stream.close()
+    def detach(self, layer: Image) -> None:
+        """Stop serving a layer that is gone or shows something else."""
+        self._layers.discard(layer)
+        if not self._layers:
+            self._timer.stop()
+            self.stream.close()
 
-    def show_colours(self, profile: bytes | None) -> None:
-        """Show colours by an ICC profile, None as they are in the file.
+    def show_colours(self, by_profile: bool) -> None:
+        """Show colours by the slide's ICC profile, or as they are in the file.
 
         Raises
         ------
         SlideError
             If the profile is damaged.
         """
-        from weno.slides import to_srgb
-
-        colour = None if profile is None else to_srgb(profile)
+        colour = self.stream.slide.to_srgb if by_profile else None
         self.stream.set_colour(colour, "" if colour is None else "sRGB")
-        layer = self._layer() if self._layer else None
-        if layer is not None:
+        for layer in list(self._layers):
             layer.data = list(layer.data)  # napari keeps the coarsest level
 
     def is_asked(self, *, opening: bool = False) -> bool:
@@ -119,7 +117,7 @@ class Screen(QObject):
         opening : bool
             The layer may still be in the making, for a viewer that we follow.
         """
-        if self._layer is None and not (opening and _followed):
+        if not self._layers and not (opening and _followed):
             return False
         module: str = sys._getframe(2).f_globals.get("__name__", "")
         return module.startswith("napari.layers.")
@@ -150,22 +148,23 @@ class Screen(QObject):
         show_warning(f"{error}. Damaged parts of the slide are drawn hatched.")
 
     def _refresh(self) -> None:
-        layer = self._layer() if self._layer else None
-        if layer is None:
-            return
         start = time.perf_counter()
         self._refreshing = True
         try:
-            overview_shown = layer.data_level == len(self.stream.levels) - 1
-            if self._overview_missing and (overview_shown or self.stream.has_overview):
-                # napari has kept the coarsest level as it was: hand it in anew.
-                layer.data = list(layer.data)
-            else:
-                layer.refresh(thumbnail=False, highlight=False, extent=False)
+            for layer in list(self._layers):
+                self._draw_again(layer)
         finally:
             self._refreshing = False
         self._last = time.perf_counter()
         self._taken = self._last - start
+
+    def _draw_again(self, layer: Image) -> None:
+        overview_shown = layer.data_level == len(self.stream.levels) - 1
+        if self._overview_missing and (overview_shown or self.stream.has_overview):
+            # napari has kept the coarsest level as it was: hand it in anew.
+            layer.data = list(layer.data)
+        else:
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
 
 
 def _tell(signal: Any, *values: object) -> None:
@@ -207,7 +206,7 @@ def set_icc(layer: Image, on: bool) -> None:
     """
     screen = screen_of(layer.data)
     if screen is not None:
-        screen.show_colours(screen.stream.slide.icc_profile if on else None)
+        screen.show_colours(on)
 
 
 def follow(viewer: Viewer) -> None:
@@ -237,4 +236,4 @@ def _adopt(layer: Layer) -> None:
 def _drop(layer: Layer) -> None:
     screen = screen_of(getattr(layer, "data", None))
     if screen is not None:
-        screen.detach()
+        screen.detach(layer)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from napari_weno.compiler import load_compiler_without_triton
+from napari_weno.neighbour import prepare_torch
 from napari_weno.train_runs import METRICS, read_run
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def train(
     """
     from weno.mil import fit_project, predict_project
 
-    load_compiler_without_triton()
+    prepare_torch()
     if resume:
         yield from past_epochs(project.run_dir(name))
     yield from fit_project(project, config, name=name, device=device, resume=resume)

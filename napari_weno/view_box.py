@@ -39,7 +39,7 @@ POWERS = (1.0, 2.5, 5.0, 10.0, 20.0, 40.0)
 _NO_MPP = "The pixel size of this slide is not known: set it below"
 # So that all fit a dock beside its scroll bar.
 _NARROW = 38
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)")
 
 
 class ViewBox(QWidget):
@@ -194,7 +194,7 @@ class ViewBox(QWidget):
         if (world < 0).any() or (world >= size).any():
             height, width = size / self._unit_in_world(opened)
             unit = self.unit.currentText()
-            show_error(f"the slide ends at {height:,.0f}, {width:,.0f} {unit}")
+            show_error(f"the slide ends at {height:.0f}, {width:.0f} {unit}")
             return
         look_at(self._session.viewer, *world)
 

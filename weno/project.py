@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Self
 import tomlkit
 
 from weno.atomic import replacing
-from weno.errors import ProjectError, SlideError, WenoError
-from weno.slides import SLIDE_SUFFIXES, is_slide, open_slide
+from weno.errors import ProjectError, WenoError
+from weno.slides import open_slide, slides_in
 from weno.tiles import TileSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from tomlkit import TOMLDocument
 
@@ -28,8 +27,6 @@ _SETTINGS = "project.toml"
 _SLIDES = "slides.csv"
 _COLUMNS = ("slide_id", "path", "label", "patient_id", "split", "mpp")
 _SPLITS = ("train", "val", "test")
-_ZARR, _DICOM = ".zarr", ".dcm"
-_MAYBE_SLIDES = (".tif", ".tiff", _DICOM, _ZARR)
 
 # A scheme and a slash, of which a `Path` keeps one; a single letter is a drive.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]")
@@ -379,7 +376,7 @@ def _is_address(path: str) -> bool:
 def _search(folder: Path) -> list[dict[str, str]]:
     if not folder.is_dir():
         raise ProjectError(f"{folder} is neither a CSV file nor a folder")
-    found = sorted(_slides_in(folder))
+    found = sorted(slides_in(folder))
     if not found:
         raise ProjectError(f"no slide found in {folder}")
     records, taken = [], set[str]()
@@ -388,37 +385,6 @@ def _search(folder: Path) -> list[dict[str, str]]:
         taken.add(slide_id.casefold())
         records.append({"slide_id": slide_id, "path": str(path), "label": ""})
     return records
-
-
-def _slides_in(folder: Path) -> Iterator[Path]:
-    """Yield the slides in a folder and in those below it."""
-    for parent, folders, files in os.walk(folder):
-        zarrs = [name for name in folders if name.lower().endswith(_ZARR)]
-        # Inside lie millions of files, and images that are but parts of one.
-        folders[:] = [name for name in folders if name not in zarrs]
-        paths = (Path(parent, name) for name in sorted((*files, *zarrs)))
-        yield from _one_per_series(path for path in paths if _is_slide(path))
-
-
-def _is_slide(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    return suffix in SLIDE_SUFFIXES or (suffix in _MAYBE_SLIDES and is_slide(path))
-
-
-def _one_per_series(paths: Iterable[Path]) -> Iterator[Path]:
-    """Leave out further files of a DICOM slide: any one of them opens it whole."""
-    seen = set[str]()
-    for path in paths:
-        if path.suffix.lower() == _DICOM:
-            try:
-                with open_slide(path) as slide:
-                    content = slide.content_hash
-            except SlideError:
-                content = str(path)  # in the list, so that somebody hears of it
-            if content in seen:
-                continue
-            seen.add(content)
-        yield path
 
 
 def _write_records(path: Path, root: Path, records: list[dict[str, str]]) -> None:

@@ -175,6 +175,7 @@ def test_the_corner_says_the_magnification_without_any_dock(
     greet()
     viewer.canvas.overlays.text.text = "mine"
     viewer.open(odd_slide.path, plugin="napari-weno")
+    qtbot.waitUntil(lambda: "weno_magnification" in viewer.canvas.overlays)
     corner = viewer.canvas.overlays["weno_magnification"]
     assert corner.visible
     viewer.scene.camera.zoom = 2.0
@@ -196,7 +197,7 @@ def test_the_cache_follows_the_preferences(
     preferences.cache_mb = 300
     session_of(viewer)
     assert screen_cache().limit == 300 * 2**20
-    preferences.cache_mb = 200
-    assert screen_cache().limit == 200 * 2**20
-    assert "cache_mb: 200" in preferences_file.read_text()
+    preferences.cache_mb = 260
+    assert screen_cache().limit == 260 * 2**20
+    assert "cache_mb: 260" in preferences_file.read_text()
     preferences.cache_mb = 512

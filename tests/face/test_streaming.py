@@ -176,3 +176,32 @@ def test_damage_is_drawn_hatched_and_said_once(
         assert stripes == {(200, 200, 200), (235, 235, 235)}
         viewer.layers.clear()
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("factors", [(2.0005, 4.0021), (4.0, 16.0)])
+def test_a_place_stays_a_place_on_every_level(
+    viewer: Viewer, tmp_path: Path, factors: tuple[float, float]
+) -> None:
+    path = tmp_path / "odd.tif"
+    shapes = [(8003, 6001)]
+    shapes += [(int(8003 / factor), int(6001 / factor)) for factor in factors]
+    with tifffile.TiffWriter(path) as tiff:
+        for k, shape in enumerate(shapes):
+            tiff.write(
+                np.full((*shape, 3), 200, np.uint8),
+                tile=(256, 256),
+                photometric="rgb",
+                compression="zlib",
+                subfiletype=k > 0,
+            )
+    with open_slide(path, mpp=0.25) as slide:
+        layer = add(viewer, slide)
+        corners = np.random.default_rng(0).integers(0, (8003, 6001), (50, 2))
+        world = corners * 0.25
+        data = np.array([layer.world_to_data(place) for place in world])
+        np.testing.assert_allclose(data, corners, atol=1e-6)
+        by_shape = {level.shape[:2]: k for k, level in enumerate(layer.data)}
+        for level, shape in enumerate(slide.level_shapes):
+            drawn = data / layer.downsample_factors[by_shape[shape]][:2]
+            assert np.abs(drawn - corners / slide.downsamples[level]).max() <= 0.5
+        viewer.layers.clear()

@@ -396,8 +396,8 @@ def test_a_fit_beside_a_drawn_canvas_does_not_end_the_process() -> None:
         "from qtpy.QtWidgets import QApplication\n"
         "viewer = napari.Viewer(show=True)\n"
         "QApplication.processEvents()\n"
-        "from napari_weno.compiler import load_compiler_without_triton\n"
-        "load_compiler_without_triton()\n"
+        "from napari_weno.neighbour import prepare_torch\n"
+        "prepare_torch()\n"
         "torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))])\n"
         "viewer.close()\n"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from weno.slides._backend import SLIDE_SUFFIXES, is_slide
 from weno.slides._cache import TileCache
 from weno.slides._colour import to_srgb
+from weno.slides._folder import slides_in
 from weno.slides._slide import Slide, open_slide
 from weno.slides._stream import TileStream, screen_cache
 
@@ -20,5 +21,6 @@ __all__ = [
     "is_slide",
     "open_slide",
     "screen_cache",
+    "slides_in",
     "to_srgb",
 ]

@@ -7,6 +7,7 @@ screens; `weno.slides.Slide` stands before it and is what everybody else sees.
 from __future__ import annotations
 
 import os
+import struct
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, cached_property
@@ -34,8 +35,11 @@ SLIDE_SUFFIXES = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".sv
 # The first bytes of PNG and JPEG.
 _PLAIN = (b"\x89PNG", b"\xff\xd8\xff")
 
-# What decoders raise on damaged data.
-_DAMAGE = (OSError, ValueError, RuntimeError, TypeError, IndexError)
+#: What parsers and decoders raise on damaged data.
+DAMAGE: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, RuntimeError, TypeError, LookupError, MemoryError),
+    *(AttributeError, AssertionError, ArithmeticError, struct.error),
+)
 
 # Tiles of which a region used a part only. Regions of a row are read one after the
 # other, so this must hold two rows of tiles of a large slide, not more.
@@ -97,6 +101,11 @@ class TiledBackend(ABC):
     path: Path
     level_shapes: tuple[tuple[int, int], ...]
     tile_shapes: tuple[tuple[int, int], ...]
+
+    @cached_property
+    def _giant(self) -> dict[object, Pixels]:
+        """The last tile that was too large to be kept with the others."""
+        return {}
 
     @cached_property
     def _key(self) -> object:
@@ -197,10 +206,15 @@ class TiledBackend(ABC):
     def _kept(self, level: int, tile: tuple[int, int]) -> Pixels:
         """Read a tile, and keep it: a neighbouring region may want the rest."""
         key = (self._key, level, tile)
-        pixels = _recent.get(key)
+        pixels = self._giant.get(key)
+        if pixels is None:
+            pixels = _recent.get(key)
         if pixels is None:
             pixels = self._decoded(level, tile)
-            _recent.put(key, pixels)
+            if pixels.nbytes > _recent.limit:
+                self._giant = {key: pixels}
+            else:
+                _recent.put(key, pixels)
         return pixels
 
     def _decoded(
@@ -208,7 +222,7 @@ class TiledBackend(ABC):
     ) -> Pixels:
         try:
             return self.read_tile(level, *tile, out)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             where = f"level {level}, tile {tile}"
             raise SlideError(self.path, f"cannot read {where}: {error}") from error
 

@@ -101,7 +101,10 @@ def lasting(pixels: Pixels) -> Pixels:
     The C library keeps freed blocks of this size for itself, in pieces that fit
     nothing else: hours of looking at slides would take twice the cache's limit.
     """
-    memory = np.frombuffer(mmap.mmap(-1, pixels.nbytes), np.uint8)
+    try:
+        memory = np.frombuffer(mmap.mmap(-1, pixels.nbytes), np.uint8)
+    except OSError:  # systems bound the number of such pieces
+        return pixels.copy()
     copy: Pixels = memory.reshape(pixels.shape)
     copy[:] = pixels
     return copy

@@ -15,7 +15,7 @@ import tifffile
 
 from weno.errors import SlideError
 from weno.slides import _ome_xml
-from weno.slides._backend import TiledBackend
+from weno.slides._backend import DAMAGE, TiledBackend
 from weno.slides._plain import on_white, plausible_mpp
 from weno.slides._tiled import FileBytes, TiffLevel
 
@@ -37,10 +37,6 @@ _AXES = {"C": "channels", "Z": "focal planes", "T": "time points"}
 _PER_UNIT_UM = {2: 25_400.0, 3: 10_000.0}
 _ADVICE = "slides are read in 8-bit RGB; napari's own reader may show it"
 # What reading a damaged file may raise in tifffile.
-_DAMAGE: tuple[type[Exception], ...] = (
-    *(OSError, ValueError, RuntimeError, TypeError, LookupError, MemoryError),
-    *(AttributeError, AssertionError, ArithmeticError),
-)
 
 
 class _Level(Protocol):
@@ -66,7 +62,7 @@ def reads_better(path: Path) -> bool:
         with tifffile.TiffFile(path) as tiff:
             first = tiff.pages.first
             return bool(tiff.is_ome or (first.subifds and _is_rgb_page(first)))
-    except _DAMAGE:
+    except DAMAGE:
         return False
 
 
@@ -82,7 +78,7 @@ def is_rgb_slide(path: Path) -> bool:
             return bool(len(series.levels) > 1 or series.keyframe.is_tiled)
     except SlideError:
         return False
-    except _DAMAGE:
+    except DAMAGE:
         return False
 
 
@@ -95,7 +91,7 @@ class OmeTiffBackend(TiledBackend):
         try:
             with tifffile.TiffFile(path) as tiff:
                 self._describe(tiff)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             self._file.close()
             raise SlideError(path, f"damaged TIFF: {error}") from error
         except SlideError:
@@ -156,7 +152,7 @@ class OmeTiffBackend(TiledBackend):
                 into = out[y : y + tile_height, x : x + tile_width]
                 try:
                     tile = _read(level, self._file, y // tile_height, x // tile_width)
-                except _DAMAGE as error:
+                except DAMAGE as error:
                     reason = f"cannot read the {name} image: {error}"
                     raise SlideError(self.path, reason) from error
                 into[:] = tile[: into.shape[0], : into.shape[1]]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import openslide
+from PIL import ImageCms
 
 from weno.errors import SlideError
 
@@ -68,21 +69,31 @@ class OpenSlideBackend:
     @property
     def icc_profile(self) -> bytes | None:
         """The ICC profile of the pixels."""
-        profile = self._handle.color_profile
+        try:
+            profile = self._handle.color_profile
+        except (ImageCms.PyCMSError, openslide.OpenSlideError, OSError) as error:
+            reason = f"its ICC profile is damaged: {error}"
+            raise SlideError(self.path, reason) from error
         return None if profile is None else profile.tobytes()
 
     def read(self, level: int, y: int, x: int, height: int, width: int) -> Pixels:
         """Return a region (height, width, 3) of a level, white outside the slide."""
         downsample = self.downsamples[level]
         location = (round(x * downsample), round(y * downsample))
+        region = location, level, (width, height)
         handle = self._handle
         try:
-            image = handle.read_region(location, level, (width, height))
-        except openslide.OpenSlideError as error:
+            return _on_white(handle.read_region(*region))
+        except openslide.OpenSlideError:
             self._recover(handle)
+        # One damaged tile makes all reads of a handle fail, those under way in other
+        # threads too. What fails alone as well is damaged.
+        try:
+            with self._open() as alone:
+                return _on_white(alone.read_region(*region))
+        except openslide.OpenSlideError as error:
             where = f"level {level}, y {y}, x {x}, {height}x{width} px"
             raise SlideError(self.path, f"cannot read {where}: {error}") from error
-        return _on_white(image)
 
     def _recover(self, broken: openslide.OpenSlide) -> None:
         """Replace a handle that has failed: OpenSlide refuses all further reads."""

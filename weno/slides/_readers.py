@@ -130,12 +130,11 @@ class Readers:
 
     def _load(self, source: Source, key: ChunkKey) -> None:
         start, computing = time.perf_counter(), time.thread_time()
-        came = False
+        came = True
         try:
             source.load(key, partial(self._check, source, key))
-            came = True
         except Superseded:
-            pass
+            came = False
         finally:
             with self._changed:
                 self._underway.discard((source, key))

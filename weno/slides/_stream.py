@@ -83,6 +83,7 @@ class TileStream:
         self.on_error: Callable[[SlideError], None] = _nothing
         self._tiles = screen_cache() if tiles is None else tiles
         self._look = _Look(slide.token, None)
+        self._mark = object()  # what failed is filed under, for this stream alone
         self._overview: dict[ChunkKey, Pixels] = {}  # the coarsest level stays
         self._lacking: set[ChunkKey] = set()  # in the last view
         self._seconds_per_read = 0.0
@@ -118,6 +119,7 @@ class TileStream:
         """Stop reading for this stream."""
         self.on_arrival = self.on_error = _nothing
         readers().ask(self, ())
+        self._tiles.discard((self._look.token, self._mark))
 
     def view(
         self,
@@ -185,7 +187,7 @@ class TileStream:
         self, key: ChunkKey, target: int, look: _Look, check: Callable[[], None]
     ) -> tuple[Pixels, bool]:
         """Return a chunk from memory or the file, and whether it is sound."""
-        for sound, token in ((True, look.token), (False, (look.token, id(self)))):
+        for sound, token in ((True, look.token), (False, (look.token, self._mark))):
             chunk = self._tiles.get((token, key))
             if chunk is not None:
                 return chunk, sound
@@ -209,7 +211,7 @@ class TileStream:
         if target - key[0] <= _KEPT_ABOVE:
             chunk = lasting(chunk)
             # What failed is not for whoever opens the slide again.
-            token = look.token if sound else (look.token, id(self))
+            token = look.token if sound else (look.token, self._mark)
             self._tiles.put((token, key), chunk)
         return chunk, sound
 
@@ -217,6 +219,8 @@ class TileStream:
         start = time.perf_counter()
         try:
             pixels = self.slide.read(level, *box)
+            if look.colour is not None:
+                pixels = look.colour(pixels)
         except Exception as error:  # noqa: BLE001
             # Whatever it is, the thread must go on and the window must hear of it.
             if not isinstance(error, SlideError):
@@ -227,15 +231,15 @@ class TileStream:
             return _hatched(*box[2:]), False
         taken = time.perf_counter() - start
         self._seconds_per_read += 0.2 * (taken - self._seconds_per_read)
-        return pixels if look.colour is None else look.colour(pixels), True
+        return pixels, True
 
     def _get(self, key: ChunkKey) -> Pixels | None:
         chunk = self._overview.get(key)
         if chunk is None:
             token = self._look.token
             chunk = self._tiles.get((token, key))
-            if chunk is None and self._failed:
-                chunk = self._tiles.get(((token, id(self)), key))
+            if chunk is None:
+                chunk = self._tiles.get(((token, self._mark), key))
             if chunk is not None and key[0] == len(self.levels) - 1:
                 self._overview[key] = chunk
         return chunk
@@ -294,7 +298,10 @@ class TileStream:
                 ahead += self._keys(other, self._clipped(other, box))
         known = {*keys, *self._overview}
         ahead = [*self._overview_keys(), *ahead]
-        return [k for k in ahead if k not in known and self._get(k) is None][:_AHEAD]
+        # What is read ahead must not push out what is on screen.
+        room = self._tiles.limit // (more_y * more_x * 3) - 2 * len(keys)
+        ahead = [k for k in ahead if k not in known and self._get(k) is None]
+        return ahead[: max(0, min(_AHEAD, room))]
 
     def _overview_keys(self) -> list[ChunkKey]:
         last = len(self.levels) - 1

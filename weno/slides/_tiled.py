@@ -19,7 +19,7 @@ import numpy as np
 import tifffile
 
 from weno.errors import SlideError
-from weno.slides._backend import TiledBackend
+from weno.slides._backend import DAMAGE, TiledBackend
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,8 @@ _VENDORS = ("aperio", "generic-tiff", "philips")
 _JPEG = 7
 # None, LZW, Deflate by its two numbers, JPEG, Aperio's JPEG 2000 in RGB. Its other
 # JPEG 2000 keeps YCbCr, which OpenSlide turns into RGB by tables of its own.
-_COMPRESSIONS = (1, 5, 8, 32946, _JPEG, 33005)
+_JPEG_2000 = 33005
+_COMPRESSIONS = (1, 5, 8, 32946, _JPEG, _JPEG_2000)
 _RGB, _YCBCR = 2, 6
 _JPEG_END = b"\xff\xd9"
 _PROBE = 16  # side of the window that is compared with OpenSlide's
@@ -143,6 +144,11 @@ class TiffLevel:
         if count == 0:
             return None
         data = file.read(int(self.offsets[index]), count)
+        if self.page.compression == _JPEG_2000:
+            # A damaged header may claim any size; `out` bounds it.
+            out = np.empty((*self._stored_shape(row), 3), np.uint8)
+            imagecodecs.jpeg2k_decode(data, out=out)
+            return out
         if not self.is_jpeg:
             tile: Pixels = self.page.decode(data, index)[0][0]
             return tile
@@ -256,7 +262,7 @@ def _matching_levels(slide: OpenSlideBackend) -> list[TiffLevel] | None:
             size = slide.path.stat().st_size
             tiled = [page for page in tiff.pages if page.is_tiled]
             levels = [TiffLevel.of(page, size) for page in tiled]
-    except (OSError, ValueError, RuntimeError, tifffile.TiffFileError):
+    except DAMAGE:
         return None
     if slide.properties["openslide.vendor"] == "philips":
         return _philips_levels(slide, levels)
