@@ -71,7 +71,15 @@ def slide_layer(slide: Slide, name: str | None = None) -> LayerData:
                     "path": str(slide.path),
                     "mpp": slide.mpp,
                     "mpp_source": slide.mpp_source,
-                }
+                },
+                # For other plugins. The file's own words are left out: they may
+                # carry names.
+                "path": str(slide.path),
+                "vendor": slide.vendor,
+                "objective_power": slide.objective_power,
+                "mpp": slide.mpp,
+                "level_shapes": slide.level_shapes,
+                "level_downsamples": slide.downsamples,
             },
         },
         "image",

@@ -37,6 +37,9 @@ def check_layer(viewer: Viewer, path: Path) -> None:
     assert viewer.canvas.overlays.scale_bar.visible == (
         session_of(viewer).opened is not None
     )
+    assert layer.metadata["mpp"] == pytest.approx((0.499, 0.499))
+    assert layer.metadata["vendor"] == ("aperio" if path.suffix == ".svs" else "dicom")
+    assert layer.metadata["level_shapes"] == ((2967, 2220),)
     with open_slide(path) as slide:
         pixels = np.asarray(layer.data[0][1500:1540, 1100:1160])
         np.testing.assert_array_equal(pixels, slide.read(0, 1500, 1100, 40, 60))
