@@ -6,6 +6,7 @@ import os
 import pickle
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import imagecodecs
@@ -293,3 +294,35 @@ def test_a_pickled_slide_reads_by_itself(slide: Slide) -> None:
         np.testing.assert_array_equal(copy.read(1, 3, 5, 150, 160), truth)
         many = copy.read_many(1, [(3, 5)], 150, 160)
         np.testing.assert_array_equal(many[0], truth)
+
+
+def test_damage_spoils_no_read_that_goes_on_beside_it(tmp_path: Path) -> None:
+    # OpenSlide refuses all reads of a handle once one of them has failed.
+    path = write(tmp_path / "slide.tiff", compression="packbits")
+    damage(path, 6, lambda data: b"")
+    bad, good = GRID[6], [place for place in GRID if place != GRID[6]]
+    truth = smooth(*SHAPE)
+    with open_slide(path) as slide, ThreadPoolExecutor(8) as pool:
+        assert slide.reader == "OpenSlide"
+        places = [bad if k % 3 == 0 else good[k % len(good)] for k in range(120)]
+        jobs = [(p, pool.submit(slide.read, 0, *p, TILE, TILE)) for p in places]
+        for (y, x), job in jobs:
+            if (y, x) == bad:
+                assert isinstance(job.exception(), SlideError)
+            else:
+                expected = truth[y : y + TILE, x : x + TILE]
+                np.testing.assert_array_equal(job.result(), expected)
+
+
+def test_an_image_in_one_piece_is_decoded_once(tmp_path: Path) -> None:
+    side = 5000  # 75 MB decoded, a few kB in the file
+    path = tmp_path / "strip.tif"
+    pixels = np.full((side, side, 3), 7, np.uint8)
+    pixels[-100:, -100:] = 90
+    tifffile.imwrite(
+        path, pixels, rowsperstrip=side, photometric="rgb", compression="zlib"
+    )
+    with open_slide(path) as slide:
+        assert (slide.read(0, 0, 0, 50, 50) == 7).all()
+        os.truncate(path, 100)
+        assert (slide.read(0, side - 50, side - 50, 50, 50) == 90).all()

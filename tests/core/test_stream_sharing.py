@@ -178,3 +178,35 @@ def test_what_a_closed_slide_could_not_read_is_not_kept(
         stream = TileStream(slide, tiles)
         np.testing.assert_array_equal(shown(stream), region(pixels))
         stream.close()
+
+
+def test_a_slide_closed_under_a_window_comes_to_rest(
+    path: Path, tiles: TileCache
+) -> None:
+    slide = open_slide(path)
+    stream = TileStream(slide, tiles)
+    said: list[object] = []
+    stream.on_error = said.append
+    slide.close()
+    shown(stream)
+    assert stream.pending == 0
+    arrivals: list[None] = []
+    stream.on_arrival = lambda: arrivals.append(None)
+    assert set(np.unique(shown(stream))) == {200, 235}  # hatched
+    assert not arrivals
+    assert not said
+    # Whoever opens it again sees the slide, not what the other could not read.
+    with open_slide(path) as again:
+        fresh = TileStream(again, tiles)
+        np.testing.assert_array_equal(shown(fresh), again.read(0, *BOX))
+        fresh.close()
+    stream.close()
+
+
+def test_nothing_is_read_ahead_that_would_push_the_view_out(slide: Slide) -> None:
+    gate = Gate(slide)
+    stream = TileStream(slide, TileCache(10 * 512 * 512 * 3))  # the view takes 6
+    np.testing.assert_array_equal(shown(stream), gate.inner.read(0, *BOX))
+    gate.reached.clear()
+    assert not gate.reached.wait(0.5)  # several times what counts as idle
+    stream.close()

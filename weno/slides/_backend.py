@@ -41,9 +41,16 @@ DAMAGE: tuple[type[Exception], ...] = (
     *(AttributeError, AssertionError, ArithmeticError, struct.error),
 )
 
+#: Decoded, the largest tile or strip that a backend accepts.
+SEGMENT_BYTES = 2**28
+
 # Tiles of which a region used a part only. Regions of a row are read one after the
 # other, so this must hold two rows of tiles of a large slide, not more.
 _recent = TileCache(64 * 2**20)
+# An image that is compressed in one piece would push out all others, or not be kept
+# and be decoded anew for every region. This holds the largest that backends accept.
+_GIANT_BYTES = 16 * 2**20
+_giants = TileCache(SEGMENT_BYTES)
 
 
 class Backend(Protocol):
@@ -101,11 +108,6 @@ class TiledBackend(ABC):
     path: Path
     level_shapes: tuple[tuple[int, int], ...]
     tile_shapes: tuple[tuple[int, int], ...]
-
-    @cached_property
-    def _giant(self) -> dict[object, Pixels]:
-        """The last tile that was too large to be kept with the others."""
-        return {}
 
     @cached_property
     def _key(self) -> object:
@@ -205,16 +207,13 @@ class TiledBackend(ABC):
 
     def _kept(self, level: int, tile: tuple[int, int]) -> Pixels:
         """Read a tile, and keep it: a neighbouring region may want the rest."""
+        height, width = self.tile_shapes[level]
+        kept = _recent if height * width * 3 <= _GIANT_BYTES else _giants
         key = (self._key, level, tile)
-        pixels = self._giant.get(key)
-        if pixels is None:
-            pixels = _recent.get(key)
+        pixels = kept.get(key)
         if pixels is None:
             pixels = self._decoded(level, tile)
-            if pixels.nbytes > _recent.limit:
-                self._giant = {key: pixels}
-            else:
-                _recent.put(key, pixels)
+            kept.put(key, pixels)
         return pixels
 
     def _decoded(
@@ -228,7 +227,8 @@ class TiledBackend(ABC):
 
     def forget(self) -> None:
         """Drop the tiles that are kept for neighbouring regions."""
-        _recent.discard(self._key)
+        for kept in (_recent, _giants):
+            kept.discard(self._key)
 
 
 def read_many(

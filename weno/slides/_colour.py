@@ -1,4 +1,4 @@
-"""Colours as the scanner's maker meant them: from a slide's ICC profile to sRGB."""
+"""Colours: from a slide's ICC profile to sRGB, and from transparent to white."""
 
 from __future__ import annotations
 
@@ -74,3 +74,15 @@ def to_srgb(
     if np.array_equal(turned(cube), cube):
         return lambda pixels: pixels
     return turned
+
+
+def on_white(rgba: Pixels) -> Pixels:
+    """Blend pixels (..., 4) with white, to (..., 3)."""
+    rgb, alpha = rgba[..., :3], rgba[..., 3:]
+    if (alpha == 255).all():
+        return np.ascontiguousarray(rgb)
+    share = alpha.astype(np.uint16)
+    blended: Pixels = ((rgb * share + 255 * (255 - share) + 127) // 255).astype(
+        np.uint8
+    )
+    return blended

@@ -15,9 +15,10 @@ import tifffile
 
 from weno.errors import SlideError
 from weno.slides import _ome_xml
-from weno.slides._backend import DAMAGE, TiledBackend
-from weno.slides._plain import on_white, plausible_mpp
-from weno.slides._tiled import FileBytes, TiffLevel
+from weno.slides._backend import DAMAGE, SEGMENT_BYTES, TiledBackend
+from weno.slides._colour import on_white
+from weno.slides._plain import plausible_mpp
+from weno.slides._tiled import FileBytes, TiffLevel, shapes_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,6 @@ _RGB, _YCBCR = 2, 6
 _JPEG = (6, 7)
 _ORIENTATION, _ICC_PROFILE = "Orientation", "InterColorProfile"
 _BLOCK = 512
-_SEGMENT_BYTES = 2**28  # of one tile or strip, decoded
 _ASSOCIATED_PIXELS = 2**26
 _ASPECT_TOLERANCE = 0.02  # levels are rounded to whole pixels
 _AXES = {"C": "channels", "Z": "focal planes", "T": "time points"}
@@ -306,11 +306,7 @@ class _Decoded:
     @classmethod
     def of(cls, path: Path, page: tifffile.TiffPage, file_size: int) -> _Decoded:
         """Describe a page, or say why its segments cannot be read."""
-        height, width = page.imagelength, page.imagewidth
-        if page.is_tiled:
-            tile_shape = (page.tilelength, page.tilewidth)
-        else:
-            tile_shape = (min(page.rowsperstrip, height), width)
+        (height, width), tile_shape = shapes_of(page)
         rows, columns = -(-height // tile_shape[0]), -(-width // tile_shape[1])
         planes = page.samplesperpixel if page.planarconfig == 2 else 1
         ends = [
@@ -319,7 +315,7 @@ class _Decoded:
         ]
         if len(ends) != planes * rows * columns or max(ends) > file_size:
             raise SlideError(path, "truncated, or its directory is damaged")
-        if math.prod(tile_shape) * page.samplesperpixel > _SEGMENT_BYTES:
+        if math.prod(tile_shape) * page.samplesperpixel > SEGMENT_BYTES:
             raise SlideError(
                 path,
                 f"{width} x {height} pixels compressed in one piece cannot be read in "

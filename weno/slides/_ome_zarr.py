@@ -111,8 +111,6 @@ class _Level:
         if sizes != wanted or self.array.dtype != np.uint8:
             held = ", ".join(f"{size} in {name}" for name, size in sizes.items())
             return f"holds {self.array.dtype} of {held}: {_ADVICE}"
-        if "pickle" in str(self.array.metadata.to_dict()):
-            return "its values are pickled Python objects, which are never loaded"
         if not 0 < np.prod(self.array.chunks, dtype=float) <= _CHUNK_BYTES:
             return f"its chunks of {self.array.chunks} cannot be read"
         if 0 in self.array.shape or 0 in self.scale:

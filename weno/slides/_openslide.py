@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import openslide
 from PIL import ImageCms
 
 from weno.errors import SlideError
+from weno.slides._colour import on_white
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,14 +84,14 @@ class OpenSlideBackend:
         region = location, level, (width, height)
         handle = self._handle
         try:
-            return _on_white(handle.read_region(*region))
+            return _rgb(handle.read_region(*region))
         except openslide.OpenSlideError:
             self._recover(handle)
         # One damaged tile makes all reads of a handle fail, those under way in other
         # threads too. What fails alone as well is damaged.
         try:
             with self._open() as alone:
-                return _on_white(alone.read_region(*region))
+                return _rgb(alone.read_region(*region))
         except openslide.OpenSlideError as error:
             where = f"level {level}, y {y}, x {x}, {height}x{width} px"
             raise SlideError(self.path, f"cannot read {where}: {error}") from error
@@ -105,7 +106,7 @@ class OpenSlideBackend:
         """Return an associated image (H, W, 3)."""
         handle = self._handle
         try:
-            return _on_white(handle.associated_images[name])
+            return _rgb(handle.associated_images[name])
         except openslide.OpenSlideError as error:
             self._recover(handle)
             reason = f"cannot read the {name} image: {error}"
@@ -116,11 +117,5 @@ class OpenSlideBackend:
         self._handle.close()
 
 
-def _on_white(image: Image.Image) -> Pixels:
-    rgba = np.asarray(image.convert("RGBA"))  # (H, W, 4)
-    rgb = rgba[..., :3]
-    if (rgba[..., 3] == 255).all():
-        return np.ascontiguousarray(rgb)
-    alpha = rgba[..., 3:].astype(np.uint16)  # (H, W, 1)
-    blended = (rgb * alpha + 255 * (255 - alpha) + 127) // 255
-    return cast("Pixels", blended.astype(np.uint8))
+def _rgb(image: Image.Image) -> Pixels:
+    return on_white(np.asarray(image.convert("RGBA")))

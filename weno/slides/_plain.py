@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from weno.errors import SlideError
+from weno.slides._colour import on_white
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,7 @@ _FORMATS = {
     b"\xff\xd8\xff": ("jpeg", JpegImagePlugin.JpegImageFile),
     b"\x89PNG": ("png", PngImagePlugin.PngImageFile),
 }
-_MOST_PIXELS = 2**28  # 800 MB in memory; above it only tiles make sense
+_MOST_PIXELS = 2**28  # 800 MB once decoded; above it only tiles make sense
 _BLOCK = 512
 _INCH_UM = 25_400.0
 # What microscopes and film scanners deliver. Cameras and paint programs write 72, 96
@@ -33,15 +34,6 @@ _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 def plausible_mpp(um: float) -> bool:
     """Tell whether a resolution can be that of a slide, not that of a print."""
     return _PLAUSIBLE_UM[0] <= um <= _PLAUSIBLE_UM[1]
-
-
-def on_white(rgba: Pixels) -> Pixels:
-    """Blend pixels (..., 4) with white, to (..., 3)."""
-    alpha = rgba[..., 3:].astype(np.uint16)
-    blended: Pixels = (
-        (rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
-    ).astype(np.uint8)
-    return blended
 
 
 class PlainBackend:
