@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPixmap
+from qtpy.QtGui import QColor, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_weno.docks import picture_of
 from napari_weno.jobs import QuietJob
 
 if TYPE_CHECKING:
@@ -139,11 +140,7 @@ class CropView(QWidget):
             painter.drawRect(frame)
 
     def _on_crop(self, crop: Crop) -> None:
-        height, width = crop.pixels.shape[:2]
-        image = QImage(
-            crop.pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888
-        )
-        self._crop, self._pixmap = crop, QPixmap.fromImage(image)
+        self._crop, self._pixmap = crop, picture_of(crop.pixels)
         self.update()
 
     def _show_text(self, text: str) -> None:

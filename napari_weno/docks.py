@@ -9,6 +9,7 @@ from weakref import WeakMethod
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
@@ -26,6 +27,8 @@ from weno.errors import WenoError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import numpy as np
+    import numpy.typing as npt
     from napari.viewer import Viewer
 
 Which = Literal["open", "selected", "rest"]
@@ -114,6 +117,14 @@ class Dock(QWidget):
         policy = QSizePolicy.Policy
         self.setSizePolicy(policy.Preferred, policy.Expanding)
         self.setMinimumWidth(320)
+
+
+def picture_of(pixels: npt.NDArray[np.uint8]) -> QPixmap:
+    """Turn pixels (H, W, 3) into a picture for a widget."""
+    height, width, _ = pixels.shape
+    kind = QImage.Format.Format_RGB888
+    image = QImage(pixels.tobytes(), width, height, 3 * width, kind)
+    return QPixmap.fromImage(image)
 
 
 def text_label(text: str = "", name: str = "") -> QLabel:

@@ -5,25 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from napari.utils.notifications import show_error
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPixmap, QTransform
+from qtpy.QtGui import QColor, QPainter, QPen, QPixmap, QTransform
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_weno.camera import axes_on_screen, centre_of, look_at
-from napari_weno.docks import listen
-from napari_weno.jobs import QuietJob
-from weno.errors import SlideError
+from napari_weno.docks import listen, picture_of
+from napari_weno.streaming import screen_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     import numpy.typing as npt
     from qtpy.QtGui import QMouseEvent, QPaintEvent
 
     from napari_weno.opened import OpenedSlide
     from napari_weno.session import Session
-    from weno.slides import Slide
+    from napari_weno.streaming import Screen
 
 _OVERVIEW_PX = 640
 _HEIGHT = 190
@@ -45,13 +41,11 @@ class MiniMap(QWidget):
         super().__init__(parent)
         self._session = session
         self._pixels: QPixmap | None = None
-        self._job = QuietJob(self)
+        self._screen: Screen | None = None
         policy = QSizePolicy.Policy
         self.setSizePolicy(policy.Expanding, policy.Fixed)
         self.setToolTip("The whole slide; click or drag to go there")
         self.setCursor(Qt.CursorShape.CrossCursor)
-        self._job.returned.connect(self._show)
-        self._job.failed.connect(lambda error: show_error(str(error)))
         viewer = session.viewer
         listen(self, session.slide_changed, self._on_slide)
         listen(self, viewer.scene.camera.events.zoom, self._on_camera)
@@ -73,20 +67,24 @@ class MiniMap(QWidget):
         return self._to_widget().map(QPointF(x, y))
 
     def _on_slide(self, opened: OpenedSlide | None) -> None:
+        if self._screen is not None:
+            self._screen.overview_came.disconnect(self._on_overview)
         self._pixels = None
-        self._job.cancel()
-        if opened is not None:
-            self._job.run(_overview, opened.slide)
+        self._screen = None if opened is None else screen_of(opened.layer.data)
+        if self._screen is not None:
+            self._screen.overview_came.connect(self._on_overview)
+            self._on_overview()
         self.update()
 
-    def _show(self, pixels: npt.NDArray[np.uint8] | None) -> None:
+    def _on_overview(self) -> None:
+        pixels = None if self._screen is None else self._screen.stream.overview()
         if pixels is None:
             return
-        height, width, _ = pixels.shape
-        image = QImage(
-            pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888
+        self._pixels = picture_of(pixels).scaled(
+            QSize(_OVERVIEW_PX, _OVERVIEW_PX),
+            Qt.AspectRatioMode.KeepAspectRatio,
+            Qt.TransformationMode.SmoothTransformation,
         )
-        self._pixels = QPixmap.fromImage(image)
         self.update()
 
     def _on_camera(self, _: object = None) -> None:
@@ -170,13 +168,3 @@ class MiniMap(QWidget):
 
 def _mpp(opened: OpenedSlide) -> npt.NDArray[np.float64]:
     return np.array(opened.slide.mpp or (1.0, 1.0))
-
-
-def _overview(slide: Slide) -> Generator[None, None, npt.NDArray[np.uint8] | None]:
-    yield
-    try:
-        return slide.thumbnail(_OVERVIEW_PX)
-    except SlideError:
-        if slide.closed:
-            return None  # nobody looks at it any more
-        raise

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
     QDoubleSpinBox,
@@ -20,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_weno.colours import profile_state, show_icc, shows_icc
-from napari_weno.docks import listen, notifying, text_label
+from napari_weno.docks import listen, notifying, picture_of, text_label
 from napari_weno.jobs import QuietJob
 
 if TYPE_CHECKING:
@@ -195,11 +194,7 @@ class AssociatedImages(QWidget):
         self.picture.hide()
 
     def _show(self, pixels: npt.NDArray[np.uint8]) -> None:
-        height, width, _ = pixels.shape
-        image = QImage(
-            pixels.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888
-        )
-        picture = QPixmap.fromImage(image).scaled(
+        picture = picture_of(pixels).scaled(
             QSize(_PICTURE_PX, _PICTURE_PX),
             Qt.AspectRatioMode.KeepAspectRatio,
             Qt.TransformationMode.SmoothTransformation,

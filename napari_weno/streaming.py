@@ -60,6 +60,8 @@ class ScreenArray(da.Array):
 class Screen(QObject):
     """Draws the layer of a slide again when pixels that it lacked have come."""
 
+    #: `TileStream.overview` has come, or come in other colours.
+    overview_came = Signal()
     _arrived = Signal()
     _failed = Signal(object)
 
@@ -108,6 +110,8 @@ class Screen(QObject):
         self.stream.set_colour(colour, "" if colour is None else "sRGB")
         for layer in list(self._layers):
             layer.data = list(layer.data)  # napari keeps the coarsest level
+        if self.stream.has_overview:
+            self.overview_came.emit()
 
     def is_asked(self, *, opening: bool = False) -> bool:
         """Tell whether it is napari's slicing that asks, for a layer we can refresh.
@@ -137,6 +141,8 @@ class Screen(QObject):
         return pixels
 
     def _on_arrival(self) -> None:
+        if self._overview_missing and self.stream.has_overview:
+            self.overview_came.emit()
         if self._timer.isActive() and self.stream.pending:
             return
         gap = max(_SHORTEST_GAP_S, self._taken / _REFRESH_SHARE)

@@ -261,6 +261,31 @@ def test_the_open_slide_can_join_the_project(
     assert slides == [session.opened]
 
 
+def test_a_given_pixel_size_goes_along_into_the_project(
+    session: Session, odd_slide: Slide, new_project: Project
+) -> None:
+    show(session, odd_slide)
+    session.set_mpp(0.37)
+    session.open_project(new_project.root)
+    row = session.add_open_slide()
+    assert row.mpp == 0.37
+    assert session.opened.slide.mpp == (0.37, 0.37)
+    assert Project.open(new_project.root).slide(row.slide_id).mpp == 0.37
+
+
+def test_a_slide_below_the_one_taken_away_is_the_open_one(
+    session: Session, odd_slide: Slide
+) -> None:
+    show(session, odd_slide)
+    with open_slide(odd_slide.path, mpp=0.3) as other:
+        show(session, other)
+        assert session.opened.slide is other
+        session.viewer.layers.remove(session.opened.layer)
+        assert session.opened.slide is odd_slide
+        session.viewer.layers.remove(session.opened.layer)
+        assert session.opened is None
+
+
 def test_centre_on_moves_the_camera_to_the_tile(
     session: Session, odd_slide: Slide, predict_by_hand: Predict
 ) -> None:

@@ -205,3 +205,29 @@ def test_a_place_stays_a_place_on_every_level(
             drawn = data / layer.downsample_factors[by_shape[shape]][:2]
             assert np.abs(drawn - corners / slide.downsamples[level]).max() <= 0.5
         viewer.layers.clear()
+
+
+def test_layers_that_share_data_all_sharpen(
+    viewer: Viewer, slide: Slide, qtbot: object
+) -> None:
+    gate = Gate(slide)
+    gate.let_through()
+    layer = add(viewer, slide)
+    other = viewer.add_image(layer.data, rgb=True, multiscale=True, cache=False)
+    qtbot.waitUntil(lambda: layer.data_level == other.data_level == 2)
+    gate.shut()
+    screen_cache().clear()
+    look(viewer, layer, 2000, 2000)
+    qtbot.waitUntil(lambda: layer.data_level == other.data_level == 0)
+    gate.let_through()
+    truth = slide.read(0, 2001, 2001, 1, 1)[0, 0]
+    for one in (layer, other):
+        qtbot.waitUntil(lambda one=one: bool((shown(one, 2001, 2001) == truth).all()))
+    viewer.layers.remove(other)
+    gate.shut()
+    screen_cache().clear()
+    look(viewer, layer, 600, 600)
+    gate.let_through()
+    truth = slide.read(0, 601, 601, 1, 1)[0, 0]
+    qtbot.waitUntil(lambda: bool((shown(layer, 601, 601) == truth).all()))
+    viewer.layers.clear()

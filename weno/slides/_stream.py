@@ -97,7 +97,16 @@ class TileStream:
     @property
     def has_overview(self) -> bool:
         """Whether the coarsest level has come, which is kept from then on."""
-        return len(self._overview) == len(self._overview_keys())
+        return all(self._get(key) is not None for key in self._overview_keys())
+
+    def overview(self) -> Pixels | None:
+        """Return the coarsest level (H, W, 3) if it has come, else None."""
+        if not self.has_overview:
+            return None
+        level = len(self.levels) - 1
+        out = np.empty(self.levels[level].shape, np.uint8)
+        self._compose(out, level, (0, 0), _whiten)
+        return out
 
     def set_colour(
         self, colour: Callable[[Pixels], Pixels] | None, name: str = ""
