@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,57 +11,31 @@ import tomlkit
 
 from weno.atomic import replacing
 from weno.errors import ProjectError, WenoError
-from weno.slides import open_slide, slides_in
+from weno.slide_rows import (
+    DOWNLOAD,
+    SlideRow,
+    check_rows,
+    free_id,
+    is_address,
+    read_records,
+    safe_name,
+    search_records,
+    write_records,
+)
+from weno.slides import open_slide
 from weno.tiles import TileSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from tomlkit import TOMLDocument
 
     from weno.slides import Slide
 
+__all__ = ["Project", "SlideRow", "safe_name"]
+
 _SETTINGS = "project.toml"
 _SLIDES = "slides.csv"
-_COLUMNS = ("slide_id", "path", "label", "patient_id", "split", "mpp")
-_SPLITS = ("train", "val", "test")
-
-# A scheme and a slash, of which a `Path` keeps one; a single letter is a drive.
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]")
-_DOWNLOAD = (
-    "a project may come from anybody, so it reads files only; download the slide"
-)
-
-# An id becomes a file name: no separator, no leading dot, nothing a file system bends.
-_ID = re.compile(r"[^\W_][\w.\- +()]{0,119}")
-
-
-@dataclass(frozen=True, slots=True)
-class SlideRow:
-    """One line of slides.csv.
-
-    Parameters
-    ----------
-    slide_id : str
-        Unique; also the name of the slide's files in the project.
-    path : Path
-        The slide, absolute.
-    label : int or None
-        1 for the positive class, 0 for the negative one, None if not known.
-    patient_id : str
-        Slides of one patient stay in one split; the slide's id if not given.
-    split : str or None
-        ``"train"``, ``"val"`` or ``"test"``, None to let the fit decide.
-    mpp : float or None
-        Size of a level-0 pixel in µm; wins over what the slide says.
-    """
-
-    slide_id: str
-    path: Path
-    label: int | None
-    patient_id: str
-    split: str | None
-    mpp: float | None
 
 
 class Project:
@@ -137,11 +109,11 @@ class Project:
             raise ProjectError(
                 f"{table} is there already: give it as --slides, or move it away"
             )
-        records = _records(source) if source.is_file() else _search(source)
+        records = read_records(source) if source.is_file() else search_records(source)
         if not records:
             raise ProjectError(f"{source} lists no slide")
-        _check_rows(records, source, class_names)
-        _write_records(table, root, records)
+        check_rows(records, source, class_names)
+        write_records(table, root, records)
         settings = _settings(
             name or root.name, class_names, encoder, spec or TileSpec()
         )
@@ -182,7 +154,7 @@ class Project:
             raise ProjectError(f"{path} is missing")
         time = path.stat().st_mtime_ns
         if time != self._rows_time:
-            self._rows = _check_rows(_records(path), path, self.class_names)
+            self._rows = check_rows(read_records(path), path, self.class_names)
             self._rows_time = time
         return self._rows
 
@@ -217,15 +189,15 @@ class Project:
         ProjectError
             If the slide is read from an address.
         """
-        if _is_address(str(path)):
-            raise ProjectError(f"{path} is an address: {_DOWNLOAD}")
+        if is_address(str(path)):
+            raise ProjectError(f"{path} is an address: {DOWNLOAD}")
         path = Path(path).resolve()
         for row in self.slides:
             if row.path == path:
                 return row
-        records = _records(self.root / _SLIDES)
+        records = read_records(self.root / _SLIDES)
         taken = {row.slide_id.casefold() for row in self.slides}
-        slide_id = _free_id(path.stem, taken)
+        slide_id = free_id(path.stem, taken)
         records.append(
             {
                 "slide_id": slide_id,
@@ -233,8 +205,8 @@ class Project:
                 "label": "" if label is None else str(label),
             }
         )
-        _check_rows(records, self.root / _SLIDES, self.class_names)
-        _write_records(self.root / _SLIDES, self.root, records)
+        check_rows(records, self.root / _SLIDES, self.class_names)
+        write_records(self.root / _SLIDES, self.root, records)
         return self.slide(slide_id)
 
     def set_mpp(self, slide_id: str, mpp: float) -> SlideRow:
@@ -257,12 +229,12 @@ class Project:
             If the project has no such slide, or `mpp` is no pixel size.
         """
         self.slide(slide_id)
-        records = _records(self.root / _SLIDES)
+        records = read_records(self.root / _SLIDES)
         for record in records:
             if record["slide_id"] == slide_id:
                 record["mpp"] = f"{mpp:.9g}"
-        _check_rows(records, self.root / _SLIDES, self.class_names)
-        _write_records(self.root / _SLIDES, self.root, records)
+        check_rows(records, self.root / _SLIDES, self.class_names)
+        write_records(self.root / _SLIDES, self.root, records)
         return self.slide(slide_id)
 
     @property
@@ -347,126 +319,3 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         problems.append("class_names needs a negative and a positive class")
     if problems:
         raise ProjectError("; ".join(problems))
-
-
-def _records(path: Path) -> list[dict[str, str]]:
-    """Read a CSV as it stands, unknown columns included."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            records = [
-                {k: (v or "").strip() for k, v in r.items() if k} for r in reader
-            ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ProjectError(f"{path} is not a CSV in UTF-8: {error}") from error
-    missing = {"slide_id", "path"} - set(reader.fieldnames or ())
-    if missing:
-        raise ProjectError(f"{path}: no column {', '.join(sorted(missing))}")
-    for record in records:
-        if not _is_address(record["path"]):
-            record["path"] = str((path.parent / record["path"]).resolve())
-    return records
-
-
-def _is_address(path: str) -> bool:
-    """Tell whether a path is one of the network; opening one must be a user's wish."""
-    return _ADDRESS.match(path) is not None
-
-
-def _search(folder: Path) -> list[dict[str, str]]:
-    if not folder.is_dir():
-        raise ProjectError(f"{folder} is neither a CSV file nor a folder")
-    found = sorted(slides_in(folder))
-    if not found:
-        raise ProjectError(f"no slide found in {folder}")
-    records, taken = [], set[str]()
-    for path in found:
-        slide_id = _free_id(path.stem, taken)
-        taken.add(slide_id.casefold())
-        records.append({"slide_id": slide_id, "path": str(path), "label": ""})
-    return records
-
-
-def _write_records(path: Path, root: Path, records: list[dict[str, str]]) -> None:
-    columns = list(dict.fromkeys(key for record in records for key in record))
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        for record in records:
-            slide = Path(record["path"])
-            # A slide inside the project moves with it; others stay where they are.
-            inside = slide.is_relative_to(root)
-            shown = slide.relative_to(root).as_posix() if inside else str(slide)
-            writer.writerow(record | {"path": shown})
-
-
-def _check_rows(
-    records: Iterable[Mapping[str, str]], source: Path, class_names: tuple[str, str]
-) -> list[SlideRow]:
-    """Turn records into rows, or name all that is wrong with them at once."""
-    labels = {"": None, "0": 0, "1": 1} | {n: k for k, n in enumerate(class_names)}
-    rows, problems, seen = [], [], set[str]()
-    for line, record in enumerate(records, start=2):
-        values = {column: record.get(column, "") for column in _COLUMNS}
-        slide_id, label, split = values["slide_id"], values["label"], values["split"]
-        if not _ID.fullmatch(slide_id) or slide_id.endswith((".", " ")):
-            problems.append(f"line {line}: {slide_id!r} cannot be a file name")
-        # Names that differ in case alone are one file on many systems.
-        if slide_id.casefold() in seen:
-            problems.append(f"line {line}: slide_id {slide_id!r} is there twice")
-        seen.add(slide_id.casefold())
-        if _is_address(values["path"]):
-            problems.append(f"line {line}: {values['path']} is an address: {_DOWNLOAD}")
-        if label not in labels:
-            known = ", ".join(filter(None, labels))
-            problems.append(f"line {line}: label {label!r} is none of {known}")
-        if split and split not in _SPLITS:
-            problems.append(f"line {line}: split {split!r} is none of {_SPLITS}")
-        mpp = _number(values["mpp"])
-        if values["mpp"] and mpp is None:
-            problems.append(f"line {line}: mpp {values['mpp']!r} is no pixel size")
-        rows.append(
-            SlideRow(
-                slide_id=slide_id,
-                path=Path(values["path"]),
-                label=labels.get(label),
-                patient_id=values["patient_id"] or slide_id,
-                split=split or None,
-                mpp=mpp,
-            )
-        )
-    if problems:
-        raise ProjectError(f"{source}:\n  " + "\n  ".join(problems))
-    return rows
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0 < value < float("inf") else None
-
-
-def _free_id(stem: str, taken: set[str]) -> str:
-    base = re.sub(r"[^\w.\-]+", "_", stem).strip("._-")[:100] or "slide"
-    candidate, number = base, 2
-    while candidate.casefold() in taken:
-        candidate, number = f"{base}_{number}", number + 1
-    return candidate
-
-
-def safe_name(name: str, what: str) -> str:
-    """Return `name` if it can be the name of a file in the project.
-
-    Raises
-    ------
-    ProjectError
-        If it would leave its folder, or some file system cannot have it.
-    """
-    if not _ID.fullmatch(name) or name.endswith((".", " ")):
-        raise ProjectError(f"{name!r} cannot be the name of a {what}: use letters")
-    return name

@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "synthetic": {"atomic", "errors"},
     "tiles": {"errors", "slides"},
     "prediction": {"atomic", "errors", "tiles"},
-    "project": {"atomic", "errors", "slides", "tiles"},
+    "slide_rows": {"atomic", "errors", "slides"},
+    "project": {"atomic", "errors", "slide_rows", "slides", "tiles"},
     "features": {"atomic", "errors", "project", "slides", "tiles"},
     "review": {"atomic", "errors", "prediction", "project", "tiles"},
     "mil": {"atomic", "errors", "features", "prediction", "project", "review"}

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from review_files import SLIDES
 
-from weno.prediction import Prediction
+from weno.prediction import Prediction, write_prediction
 from weno.project import Project
 from weno.slides import Slide, open_slide
 from weno.tiles import TileSpec, tile_grid
@@ -210,3 +211,18 @@ def guessed_slide(tmp_path: Path) -> Path:
         metadata=None,
     )
     return path
+
+
+@pytest.fixture
+def predicted(
+    new_project: Project, predict_by_hand: Callable[..., Prediction]
+) -> Project:
+    """A project with a run whose predictions of two slides are known."""
+    folder = new_project.run_dir("demo")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    for slide_id in SLIDES:
+        with new_project.open_slide(slide_id) as slide:
+            prediction = predict_by_hand(slide, new_project.spec)
+        write_prediction(new_project.prediction_path("demo", slide_id), prediction)
+    return new_project

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +10,10 @@ import pytest
 import tifffile
 from napari import Viewer
 from napari.layers import Image
+from PIL import ImageCms
 
 from napari_weno.layers import slide_layer
-from napari_weno.streaming import follow, show
+from napari_weno.streaming import follow, set_icc, show
 from weno.slides import Slide, open_slide, screen_cache
 
 
@@ -231,3 +233,34 @@ def test_layers_that_share_data_all_sharpen(
     truth = slide.read(0, 601, 601, 1, 1)[0, 0]
     qtbot.waitUntil(lambda: bool((shown(layer, 601, 601) == truth).all()))
     viewer.layers.clear()
+
+
+def test_colours_are_shown_by_the_profile_on_demand(
+    viewer: Viewer, tmp_path: Path, qtbot: object
+) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # Red and blue primaries in each other's place.
+    names = {b"rXYZ": b"bXYZ", b"bXYZ": b"rXYZ"}
+    profile = re.sub(b"|".join(names), lambda found: names[found[0]], profile)
+    pixels = np.random.default_rng(3).integers(0, 256, (3000, 3000, 3), np.uint8)
+    path = tmp_path / "colours.tif"
+    tifffile.imwrite(
+        path, pixels, tile=(256, 256), photometric="rgb", iccprofile=profile
+    )
+    with open_slide(path) as slide:
+        layer = add(viewer, slide)
+        look(viewer, layer, 1500, 1500)
+        stored = pixels[1500, 1500]
+        meant = slide.to_srgb(pixels[1500:1501, 1500:1501])[0, 0]
+        assert np.abs(stored.astype(int) - meant).max() > 20
+        for on, colour in ((True, meant), (False, stored), (True, meant)):
+            set_icc(layer, on)
+            qtbot.waitUntil(
+                lambda colour=colour: (
+                    layer.data_level == 0
+                    and bool((shown(layer, 1500, 1500) == colour).all())
+                )
+            )
+        # What others compute stays as it is in the file.
+        np.testing.assert_array_equal(layer.data[0][1500, 1500].compute(), stored)
+        viewer.layers.clear()
