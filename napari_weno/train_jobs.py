@@ -86,7 +86,7 @@ def look(project: Project) -> Generator[None, None, Readiness]:
 
     from weno.errors import WenoError
     from weno.mil.bags import Bag, check_cohort
-    from weno.mil.network import TEACHERS
+    from weno.mil.teachers import TEACHERS
 
     failed = project.failed_slides()
     rows, left_out, unprepared = [], [], []

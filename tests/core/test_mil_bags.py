@@ -25,7 +25,7 @@ SPEC = TileSpec(tile_um=64, mpp=0.5)
 def bag(slide_id: str, label: int | None, **values: Any) -> Bag:
     values = {
         "patient_id": slide_id,
-        "features": np.zeros((3, 4), np.float32),
+        "instances": np.zeros((3, 4), np.float32),
         **values,
     }
     return Bag(slide_id=slide_id, label=label, **values)
@@ -38,8 +38,8 @@ def test_all_problems_of_a_cohort_are_said_at_once() -> None:
         bag("b", 1, patient_id="p", split="test"),
         bag("c", None),
         bag("c", 1),
-        bag("d", 3, features=np.zeros((3, 5), np.float32)),
-        bag("e", 1, features=nan, split="tset"),
+        bag("d", 3, instances=np.zeros((3, 5), np.float32)),
+        bag("e", 1, instances=nan, split="tset"),
     ]
     with pytest.raises(FeatureError) as caught:
         check_cohort(cohort)
@@ -60,7 +60,7 @@ def test_all_problems_of_a_cohort_are_said_at_once() -> None:
     [
         [],
         [bag("a", 1), bag("b", 1)],
-        [bag("a", 1), bag("b", 0, features=np.zeros((0, 4), np.float32))],
+        [bag("a", 1), bag("b", 0, instances=np.zeros((0, 4), np.float32))],
     ],
     ids=["nothing", "one class", "the other class has no tiles"],
 )
@@ -139,7 +139,7 @@ def test_bags_are_read_from_the_projects_features(tmp_path: Path) -> None:
         write_features(tmp_path / f"{slide_id}.h5", slide_features(slide_id))
     first, second = load_bags(project)
     assert (first.slide_id, first.patient_id, first.label) == ("a", "pa", 1)
-    assert second.features.shape == (2, 4)
+    assert second.instances.shape == (2, 4)
     assert [one.slide_id for one in load_bags(project, ["b"])] == ["b"]
 
 

@@ -7,7 +7,9 @@ import torch
 
 from weno.mil.config import TrainConfig
 from weno.mil.mining import MiningRule, keep_mask
-from weno.mil.network import AttentionTeacher, Weno, mine
+from weno.mil.network import Weno, mine
+from weno.mil.packed import Group
+from weno.mil.plugins import make_teacher
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ CASES = [
         (0.9, 0.1),
         (),
     ),
+    Case("all but two", MiningRule("top_k", rest=2, max_drop=1), BAG, (0, 2, 3)),
+    Case("all but more than there are", MiningRule("top_k", max_drop=1), BAG, ()),
     Case("one tile", MiningRule("threshold", 0, max_drop=1), (0.9,), ()),
     Case("no tile", MiningRule("threshold", 0, max_drop=1), (), ()),
     Case("before", MiningRule("threshold", max_drop=1, start=10), BAG, (), epoch=10),
@@ -64,16 +68,23 @@ CASES = [
 ]
 
 
+def mined(model: Weno, x: torch.Tensor, config: TrainConfig) -> torch.Tensor | None:
+    positive = Group(x, torch.ones(1), [len(x)], [1])
+    return mine(model, positive, model.projector(x), config, MiningRule.of(config))
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_keep_sets(case: Case) -> None:
-    keep = keep_mask(torch.tensor(case.probability), case.rule, case.epoch)
+    probability = torch.tensor(case.probability)
+    rule = case.rule if case.epoch is None else case.rule.at(case.epoch)
+    keep = torch.ones_like(probability, dtype=torch.bool)
+    if rule is not None:
+        keep = keep_mask(probability, rule)
     assert torch.where(~keep)[0].tolist() == list(case.dropped)
 
 
 def test_constant_probabilities_drop_no_more_than_the_ceiling() -> None:
-    keep = keep_mask(
-        torch.full((10,), 0.9), MiningRule("threshold", max_drop=0.3), None
-    )
+    keep = keep_mask(torch.full((10,), 0.9), MiningRule("threshold", max_drop=0.3))
     assert int((~keep).sum()) == 3
 
 
@@ -82,20 +93,22 @@ def test_a_permuted_bag_has_its_values_permuted() -> None:
     config = TrainConfig(mining="top_fraction", mining_fraction=0.3, mining_max_drop=1)
     model = Weno(8, config).eval()
     x, order = torch.randn(20, 8), torch.randperm(20)
-    keep, moved = mine(model, x, config, None), mine(model, x[order], config, None)
+    keep, moved = mined(model, x, config), mined(model, x[order], config)
     assert keep is not None
     assert moved is not None
     assert 0 < int((~keep).sum()) < 20
     assert torch.equal(moved, keep[order])
     plain, permuted = model.teach(x, keep), model.teach(x[order], moved)
-    for before, after in zip(plain[1:], permuted[1:], strict=True):
+    for name in ("scores", "attention", "evidence"):
+        before, after = getattr(plain, name), getattr(permuted, name)
         torch.testing.assert_close(after, before[order])
     torch.testing.assert_close(permuted.logits, plain.logits)
 
 
 def test_hidden_tiles_keep_their_score_and_have_no_attention() -> None:
     torch.manual_seed(0)
-    teacher = AttentionTeacher(4, 8, 8, 0.0, gated=True)
+    config = TrainConfig(teacher="gated_abmil")
+    teacher = make_teacher(4, config).eval()
     z, keep = torch.randn(6, 4), torch.tensor([True, False, True, True, False, True])
     full, mined = teacher(z), teacher(z, keep)
     assert torch.equal(mined.scores, full.scores)
@@ -112,7 +125,7 @@ def test_calibrated_threshold_hides_less() -> None:
     for calibrated in (True, False):
         config = TrainConfig.from_dict({**base, "mining_calibrated": calibrated})
         torch.manual_seed(1)
-        keep = mine(Weno(8, config), x, config, None)
+        keep = mined(Weno(8, config), x, config)
         assert keep is not None
         hidden[calibrated] = int((~keep).sum())
     assert hidden[False] > 90

@@ -7,17 +7,18 @@ import pytest
 import torch
 
 from weno.errors import RunError
-from weno.mil.bags import UNKNOWN, UNSURE, Bag, PackedBags
+from weno.mil.bags import UNKNOWN, UNSURE, Bag
 from weno.mil.config import TrainConfig
 from weno.mil.evaluation import auc
 from weno.mil.network import (
     Weno,
     make_optimisers,
-    make_teacher,
     relabel,
     student_loss,
     train_epoch,
 )
+from weno.mil.packed import PackedBags
+from weno.mil.plugins import make_teacher
 from weno.mil.standardise import Standardiser
 
 if TYPE_CHECKING:
@@ -54,9 +55,8 @@ def pack(bags: Sequence[Bag], model: Weno) -> PackedBags:
 
 def train(bags: Sequence[Bag], config: TrainConfig, epochs: int) -> Weno:
     torch.manual_seed(config.seed)
-    model = Weno(bags[0].features.shape[1], config)
-    features = [bag.features for bag in bags]
-    model.standardise.adapt(features)
+    model = Weno(bags[0].instances.shape[1], config)
+    model.standardise.adapt(bags)
     packed = pack(bags, model)
     optimisers = make_optimisers(model, config)
     for epoch in range(1, epochs + 1):
@@ -69,7 +69,7 @@ def test_student_ranks_instances_better_than_attention() -> None:
     model = train(bags, CONFIG, epochs=8)
     unseen, truth = gaussian_bags(seed=1)
     with torch.no_grad():
-        x = [model.standardise(torch.from_numpy(bag.features)) for bag in unseen]
+        x = [model.standardise(torch.from_numpy(bag.instances)) for bag in unseen]
         attention = np.concatenate([model.teach(one).attention for one in x])
         probability = np.concatenate([model.probability(one) for one in x])
     teacher, student = (auc(np.concatenate(truth), v) for v in (attention, probability))
@@ -141,15 +141,15 @@ def test_constant_scores_label_all_tiles_of_positive_bags_alike() -> None:
 def test_answers_of_people_replace_pseudo_labels() -> None:
     bags, _ = gaussian_bags(10, shift=0.0, share=0.5)
     answered = [
-        Bag(b.slide_id, b.patient_id, b.label, b.features, None, verdicts)
+        Bag(b.slide_id, b.patient_id, b.label, b.instances, None, verdicts)
         for b, verdicts in zip(
             bags,
-            [np.where(b.features[:, 3] > 0, 1, 0).astype(np.int8) for b in bags],
+            [np.where(b.instances[:, 3] > 0, 1, 0).astype(np.int8) for b in bags],
             strict=True,
         )
     ]
     model = train(answered, TrainConfig(student_warmup=0, student_dropout=0.2), 20)
-    x = torch.cat([torch.from_numpy(bag.features) for bag in bags])
+    x = torch.cat([torch.from_numpy(bag.instances) for bag in bags])
     with torch.no_grad():
         found = auc(x[:, 3] > 0, model.probability(model.standardise(x)))
     assert found is not None
@@ -163,7 +163,7 @@ def test_unsure_answers_do_not_train_the_student() -> None:
             b.slide_id,
             b.patient_id,
             b.label,
-            b.features,
+            b.instances,
             None,
             np.full(40, UNSURE, np.int8),
         )
@@ -199,14 +199,18 @@ def test_the_student_waits_for_its_warm_up() -> None:
 
 @pytest.mark.parametrize("teacher", ["abmil", "gated_abmil"])
 def test_teachers_take_a_bag_of_one_tile(teacher: str) -> None:
-    output = make_teacher(TrainConfig(teacher=teacher))(torch.randn(1, 64))
+    output = make_teacher(64, TrainConfig(teacher=teacher))(torch.randn(1, 64))
     assert output.logits.shape == output.scores.shape == (1,)
     assert output.attention.tolist() == [1.0]
 
 
 def test_unknown_teacher_is_refused_with_those_there_are() -> None:
-    with pytest.raises(RunError, match=r"'abml'.*abmil, gated_abmil"):
-        make_teacher(TrainConfig(teacher="abml"))
+    with pytest.raises(RunError, match=r"'abml'.*abmil.*gated_abmil"):
+        make_teacher(8, TrainConfig(teacher="abml"))
+
+
+def as_bags(values: Sequence[np.ndarray]) -> list[Bag]:
+    return [Bag(f"s{i}", f"p{i}", 0, one) for i, one in enumerate(values)]
 
 
 def test_what_all_tiles_of_a_slide_share_drops_out() -> None:
@@ -216,7 +220,7 @@ def test_what_all_tiles_of_a_slide_share_drops_out() -> None:
     relative, plain = (Standardiser(4, relative=r) for r in (True, False))
     units = {}
     for standardise in (relative, plain):
-        standardise.adapt(stained)
+        standardise.adapt(as_bags(stained))
         units[standardise] = torch.stack(
             [standardise(torch.from_numpy(bag)).median(0).values for bag in stained]
         )
@@ -231,14 +235,14 @@ def test_what_all_tiles_of_a_slide_share_drops_out() -> None:
 def test_a_slide_of_one_tile_is_compared_with_the_cohort() -> None:
     rng = np.random.default_rng(0)
     standardise = Standardiser(4, relative=True)
-    standardise.adapt([rng.standard_normal((50, 4)).astype(np.float32)])
+    standardise.adapt(as_bags([rng.standard_normal((50, 4)).astype(np.float32)]))
     assert standardise(torch.full((1, 4), 5.0)).min() > 3
 
 
 def test_a_feature_that_never_changes_stays_finite() -> None:
     bags = [np.zeros((5, 2), np.float32), np.zeros((5, 2), np.float32)]
     standardise = Standardiser(2, relative=True)
-    standardise.adapt(bags)
+    standardise.adapt(as_bags(bags))
     x = torch.tensor([[3.0, 0.0]])
     assert standardise(x).isfinite().all()
     assert standardise.familiarity(x).item() == pytest.approx(3 / np.sqrt(2))

@@ -11,8 +11,8 @@ import torch
 from weno.errors import FeatureError, RunError
 from weno.mil import Bag, EpochReport, StepReport, TrainConfig, fit, load_run
 from weno.mil.checkpoint import FitState, load_tensors
-from weno.mil.network import TEACHERS, TeacherOutput
 from weno.mil.scores import best_threshold
+from weno.mil.teachers import TEACHERS, TeacherOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,9 +141,9 @@ def test_wrong_bags_are_refused_before_any_work(tmp_path: Path) -> None:
 
 def test_bags_of_one_tile_train_and_empty_ones_are_listed(tmp_path: Path) -> None:
     bags = make_bags(8)
-    small = [dataclasses.replace(bag, features=bag.features[:1]) for bag in bags]
+    small = [dataclasses.replace(bag, instances=bag.instances[:1]) for bag in bags]
     empty = dataclasses.replace(bags[0], slide_id="empty", patient_id="e")
-    empty = dataclasses.replace(empty, features=np.zeros((0, 6), np.float32))
+    empty = dataclasses.replace(empty, instances=np.zeros((0, 6), np.float32))
     config = dataclasses.replace(CONFIG, epochs=3, mining="threshold", mining_start=0)
     list(job(tmp_path / "run", config, bags=[*small, empty]))
     card = json.loads((tmp_path / "run" / "card.json").read_text())
@@ -152,7 +152,7 @@ def test_bags_of_one_tile_train_and_empty_ones_are_listed(tmp_path: Path) -> Non
 
 def test_identical_tiles_train(tmp_path: Path) -> None:
     bags = [
-        dataclasses.replace(bag, features=np.ones_like(bag.features))
+        dataclasses.replace(bag, instances=np.ones_like(bag.instances))
         for bag in make_bags(8)
     ]
     reports = list(
@@ -197,7 +197,7 @@ class BrokenTeacher(torch.nn.Module):
 def test_training_that_diverges_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(TEACHERS, "broken", lambda config: BrokenTeacher())
+    monkeypatch.setitem(TEACHERS, "broken", lambda dim, config: BrokenTeacher())
     with pytest.raises(RunError, match=r"diverged.*learning_rate"):
         list(job(tmp_path / "run", dataclasses.replace(CONFIG, teacher="broken")))
 

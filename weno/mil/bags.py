@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
 from weno.errors import FeatureError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
-    from torch import Tensor
 
     from weno.features import SlideFeatures
     from weno.project import Project, SlideRow
@@ -29,6 +26,17 @@ SPLITS = ("train", "val", "test")
 _OF_VERDICT = {"positive": 1, "negative": 0, "unsure": UNSURE}
 
 
+class Rows(Protocol):
+    """What holds the instances of a bag, in memory or on disk."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: slice, /) -> npt.NDArray[Any]: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Bag:
     """All tiles of one slide, and the slide's label.
@@ -38,7 +46,9 @@ class Bag:
     slide_id, patient_id : str
     label : int or None
         1 positive, 0 negative, None not known.
-    features : ndarray of shape (N, F), float32
+    instances : array of shape (N, F), float, or (N, H, W, 3), uint8
+        Features of the tiles, or their pixels. What can be sliced will do, such as a
+        memory-mapped array: a bag is read when it is its turn.
     split : str, optional
         "train", "val" or "test", where the cohort prescribes it.
     instance_labels : ndarray of shape (N,), int8, optional
@@ -48,12 +58,26 @@ class Bag:
     slide_id: str
     patient_id: str
     label: int | None
-    features: npt.NDArray[np.float32]
+    instances: Rows
     split: str | None = None
     instance_labels: npt.NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
-        return len(self.features)
+        return len(self.instances)
+
+    def read(self, rows: slice = slice(None)) -> npt.NDArray[Any]:
+        """Read instances into memory: features as float32, pixels as uint8."""
+        values = np.ascontiguousarray(self.instances[rows])
+        return (
+            values
+            if values.dtype == np.uint8
+            else values.astype(np.float32, copy=False)
+        )
+
+    @property
+    def width(self) -> int:
+        """Features of a tile, or the side of a tile in pixels."""
+        return int(self.instances.shape[1])
 
     @property
     def verdicts(self) -> npt.NDArray[np.int8]:
@@ -61,51 +85,6 @@ class Bag:
         if self.instance_labels is None:
             return np.full(len(self), UNKNOWN, np.int8)
         return self.instance_labels
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PackedBags:
-    """Labelled bags end to end in one tensor on the device.
-
-    Parameters
-    ----------
-    x : Tensor of shape (N, F)
-        Standardised features of all tiles.
-    labels : Tensor of shape (B,), float32
-    slices : list of slice
-        Where each bag lies in `x`.
-    verdicts : Tensor of shape (N,), int8
-        People's answers: 1, 0, `UNKNOWN` or `UNSURE`.
-    positive : Tensor of shape (N,), bool
-        Which tiles are of positive bags.
-    """
-
-    x: Tensor
-    labels: Tensor
-    slices: list[slice]
-    verdicts: Tensor
-    positive: Tensor
-
-    @classmethod
-    def pack(
-        cls,
-        bags: Sequence[Bag],
-        device: torch.device,
-        standardise: Callable[[Tensor], Tensor],
-    ) -> Self:
-        """Move bags to the device, standardised one by one."""
-        x = [standardise(torch.from_numpy(bag.features).to(device)) for bag in bags]
-        counts = [len(bag) for bag in bags]
-        ends = np.cumsum([0, *counts]).tolist()
-        verdicts = np.concatenate([bag.verdicts for bag in bags])
-        positive = np.repeat([bag.label == 1 for bag in bags], counts)
-        return cls(
-            torch.cat(x),  # (N, F)
-            torch.tensor([float(bag.label or 0) for bag in bags], device=device),
-            [slice(*pair) for pair in itertools.pairwise(ends)],
-            torch.from_numpy(verdicts).to(device),
-            torch.from_numpy(positive).to(device),
-        )
 
 
 def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[Bag]:
@@ -279,19 +258,23 @@ def _leak_problems(bags: Sequence[Bag]) -> list[str]:
 
 
 def _width_problems(bags: Sequence[Bag]) -> list[str]:
-    widths = Counter(bag.features.shape[1] for bag in bags if len(bag))
+    widths = Counter(bag.instances.shape[1:] for bag in bags if len(bag))
     problems = []
     if len(widths) > 1:
         usual = widths.most_common(1)[0][0]
         odd = [
-            f"{bag.slide_id} ({bag.features.shape[1]})"
+            f"{bag.slide_id} ({_shown(bag.instances.shape[1:])})"
             for bag in bags
-            if len(bag) and bag.features.shape[1] != usual
+            if len(bag) and bag.instances.shape[1:] != usual
         ]
-        problems.append(f"not {usual} features a tile: {_listed(odd)}")
-    if bad := [bag.slide_id for bag in bags if not np.isfinite(bag.features).all()]:
+        problems.append(f"not {_shown(usual)} features a tile: {_listed(odd)}")
+    if bad := [bag.slide_id for bag in bags if not np.isfinite(bag.read()).all()]:
         problems.append(f"features hold NaN or infinity: {_listed(bad)}")
     return problems
+
+
+def _shown(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -35,18 +35,45 @@ class FitState:
         Epoch with the best validation, 0 while there is none.
     best_value : float
         Its value; smaller is better.
+    loss_before_mining : float
+        The best loss of the teacher in validation before anything was hidden.
+    worse_with_mining : int
+        Epochs in a row with a loss above that.
     """
 
     epoch: int = 0
     best_epoch: int = 0
     best_value: float = float("inf")
+    loss_before_mining: float = float("inf")
+    worse_with_mining: int = 0
 
-    def after(self, value: float) -> Self:
-        """Return the state one epoch on, whose validation gave `value`."""
-        epoch = self.epoch + 1
+    def after(self, value: float, loss: float | None = None, mined: float = 0) -> Self:
+        """Return the state one epoch on.
+
+        Parameters
+        ----------
+        value : float
+            Of the validation; smaller is better.
+        loss : float, optional
+            Of the teacher in validation.
+        mined : float
+            Share of the tiles of positive bags that was hidden in the epoch.
+        """
+        state = replace(self, epoch=self.epoch + 1)
         if value < self.best_value:
-            return replace(self, epoch=epoch, best_epoch=epoch, best_value=value)
-        return replace(self, epoch=epoch)
+            state = replace(state, best_epoch=state.epoch, best_value=value)
+        if loss is None:
+            return state
+        if not mined:
+            before = min(loss, self.loss_before_mining)
+            return replace(state, loss_before_mining=before)
+        worse = self.worse_with_mining + 1 if loss > self.loss_before_mining else 0
+        return replace(state, worse_with_mining=worse)
+
+    def may_mine(self, config: TrainConfig) -> bool:
+        """Whether validation has not long been worse than before mining began."""
+        patience = config.mining_patience
+        return not patience or self.worse_with_mining < patience
 
     def is_finished(self, config: TrainConfig) -> bool:
         """Whether all epochs are done, or validation has long been no better."""
@@ -91,10 +118,10 @@ def restore_checkpoint(
         torch.set_rng_state(tensors["random.cpu"])
         if torch.cuda.is_available() and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"])
-        epoch, best_epoch, best_value = tensors["state"].tolist()
+        epoch, best_epoch, value, before, worse = tensors["state"].tolist()
     except (KeyError, ValueError, RuntimeError) as error:
         raise RunError(f"{path}: checkpoint does not fit: {error}") from error
-    return FitState(int(epoch), int(best_epoch), best_value)
+    return FitState(int(epoch), int(best_epoch), value, before, int(worse))
 
 
 def load_model(model: Weno, tensors: Mapping[str, Tensor]) -> None:

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-Mining = Literal["off", "threshold", "top_fraction"]
+Mining = Literal["off", "threshold", "top_fraction", "top_k"]
+Norm = Literal["none", "layer", "batch"]
+Optimiser = Literal["adamw", "sgd"]
+Initial = Literal["torch", "normal"]
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
 
 
 def _setting(
@@ -78,20 +82,59 @@ class TrainConfig:
     )  # fmt: skip
     mining: Mining = _setting(
         "off", "Mining",
-        "hide easy positives from the teacher: by threshold or as a share of the bag",
+        "hide easy positives from the teacher: by threshold, as a share of the bag, "
+        "or all but so many",
         advanced=False,
     )  # fmt: skip
+    distillation: bool = _setting(
+        True, "Distillation", "train the student; without it the teacher is alone"
+    )
+    encoder: str = _setting(
+        "",
+        "Trained encoder",
+        "for bags of pixels: cnn, alexnet_cifar, resnet18 or timm:NAME; none for "
+        "bags of features",
+    )
+    augment: bool = _setting(
+        True, "Augmentation", "turn, mirror and recolour tiles (pixels only)"
+    )
+    chunk: int = _setting(
+        1024,
+        "Chunk",
+        "tiles that the encoder sees at once; larger bags are encoded in turns, "
+        "twice, and so need no more memory (pixels only)",
+        (1, 10**6),
+    )
+    feature_memory: float = _setting(
+        0.0,
+        "Memory for tiles",
+        "GB; what does not fit is read from disk as it is needed; 0 is half of the "
+        "device's memory",
+        (0, 1e6),
+    )
+    precision: Precision = _setting(
+        "auto", "Precision", "of matrix products; auto is tf32 on a GPU, else fp32"
+    )
+    optimiser: Optimiser = _setting(
+        "adamw", "Optimiser", "one for each part; sgd is plain, as published"
+    )
     learning_rate: float = _setting(
-        5e-4, "Learning rate", "of AdamW, all parts", (1e-7, 1)
+        5e-4, "Learning rate", "of the optimisers, all parts", (1e-7, 1)
     )
     weight_decay: float = _setting(
-        0.1, "Weight decay", "of AdamW; cohorts are small", (0, 10)
+        0.1, "Weight decay", "of the optimisers; cohorts are small", (0, 10)
+    )
+    bags_per_step: int = _setting(
+        1, "Bags a step", "whose mean loss moves the teacher", (1, 10_000)
     )
     batch_size: int = _setting(
         256, "Student batch", "tiles in a student step", (1, 100_000)
     )
     projector_dim: int = _setting(
-        64, "Projector", "dimensions that teacher and student share", (1, 8192)
+        64,
+        "Projector",
+        "dimensions that teacher and student share; 0 is none, for trained encoders",
+        (0, 8192),
     )
     teacher_dim: int = _setting(
         64, "Teacher width", "hidden units of the teacher", (1, 8192)
@@ -105,8 +148,17 @@ class TrainConfig:
         "hidden units; 4096 as published, at many times the cost",
         (1, 8192),
     )
+    teacher_depth: int = _setting(
+        1, "Teacher depth", "layers before the attention; 2 as published", (1, 8)
+    )
     teacher_dropout: float = _setting(
         0.5, "Teacher dropout", "share of units left out in training", (0, 0.9)
+    )
+    pooling_dropout: float = _setting(
+        0.5,
+        "Pooling dropout",
+        "share of units left out before the attention; 0 as published",
+        (0, 0.9),
     )
     student_dropout: float = _setting(
         0.7,
@@ -121,10 +173,25 @@ class TrainConfig:
         "a tile minus the median of its slide, which takes stain and scanner out; "
         "switch it off where whole slides are diseased",
     )
-    layer_norm: bool = _setting(
-        False,
-        "Layer norm",
-        "in the projector; it hides how unusual a tile is, which is the length of z",
+    standardise: bool = _setting(
+        True, "Standardised features", "centred and scaled; not so as published"
+    )
+    norm: Norm = _setting(
+        "none",
+        "Norm",
+        "in the projector; layer hides how unusual a tile is, which is the length of "
+        "z; batch, as published, depends on what else is in the batch",
+    )
+    shared_projector: bool = _setting(
+        True, "Shared projector", "of teacher and student; else each trains its own"
+    )
+    initial: Initial = _setting(
+        "torch",
+        "Initial weights",
+        "torch's, or, as published, normal of deviation .01 in the teacher",
+    )
+    loss_epsilon: float = _setting(
+        0.0, "Loss epsilon", "added to probabilities in logarithms", (0, 0.1)
     )
     input_noise: float = _setting(
         0.0, "Input noise", "in deviations of a feature; blurs single tiles", (0, 3)
@@ -148,6 +215,18 @@ class TrainConfig:
         "attention, which may settle on what tells a negative slide; 0 as published",
         (0, 1),
     )
+    clean_labels: bool = _setting(
+        True,
+        "Clean labels",
+        "pseudo-labels from one pass an epoch without dropout; else, as published, "
+        "in training mode, batch by batch",
+    )
+    true_negatives: bool = _setting(
+        True,
+        "True negatives",
+        "no tile of a negative slide is positive; switch it off where both classes "
+        "share tissue that the labels do not tell apart, as in subtyping",
+    )
     label_tail: float = _setting(
         0.1, "Label tail",
         "per cent of scores beyond either label limit; outliers squeeze the rest",
@@ -164,6 +243,9 @@ class TrainConfig:
     )
     mining_fraction: float = _setting(
         0.1, "Mining fraction", "share of a bag that is easy (top_fraction)", (0, 1)
+    )
+    mining_keep: int = _setting(
+        100, "Mining rest", "hardest tiles that are not easy (top_k)", (1, 10**6)
     )
     mining_max_drop: float = _setting(
         0.1, "Mining ceiling", "largest share of a bag that is hidden", (0, 1)
@@ -184,6 +266,18 @@ class TrainConfig:
     )  # fmt: skip
     mining_full_view: bool = _setting(
         True, "Full view in the loss", "average the loss with and without mining"
+    )
+    mining_moves_attention: bool = _setting(
+        True,
+        "Mining moves attention",
+        "whether the mined view trains the attention, or only what is pooled",
+    )
+    mining_patience: int = _setting(
+        10,
+        "Mining patience",
+        "epochs of a validation loss above that before mining, until it is switched "
+        "off; 0 is never",
+        (0, 10_000),
     )
     min_epochs: int = _setting(
         20,
@@ -265,4 +359,43 @@ def _problem(config: TrainConfig, item: Any) -> str | None:
 PRESETS: dict[str, TrainConfig] = {
     "default": TrainConfig(),
     "quick": TrainConfig(epochs=15, min_epochs=10, patience=5),
+    # Qu et al., NeurIPS 2022, and what their published code adds to it.
+    "paper": TrainConfig(
+        epochs=1500,
+        patience=1500,
+        mining="threshold",
+        optimiser="sgd",
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        batch_size=512,
+        projector_dim=512,
+        teacher_dim=1024,
+        teacher_depth=2,
+        attention_dim=512,
+        student_width=4096,
+        teacher_dropout=0.5,
+        pooling_dropout=0.0,
+        student_dropout=0.0,
+        slide_relative=False,
+        standardise=False,
+        augment=False,
+        norm="batch",
+        initial="normal",
+        loss_epsilon=1e-5,
+        student_warmup=0,
+        negative_weight=0.1,
+        evidence_share=0.0,
+        clean_labels=False,
+        label_tail=0.0,
+        label_memory=0.0,
+        mining_threshold=0.5,
+        mining_max_drop=1.0,
+        mining_min_keep=0,
+        mining_start=11,
+        mining_ramp=0,
+        mining_calibrated=False,
+        mining_full_view=False,
+        mining_patience=0,
+        min_epochs=1,
+    ),
 }

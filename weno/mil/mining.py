@@ -7,7 +7,7 @@ functions speak in masks over the whole bag, so that no value ever leaves its ti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from weno.mil.config import TrainConfig
 
-Mode = Literal["off", "threshold", "top_fraction"]
+Mode = Literal["off", "threshold", "top_fraction", "top_k"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,13 @@ class MiningRule:
 
     Parameters
     ----------
-    mode : "off", "threshold" or "top_fraction"
+    mode : "off", "threshold", "top_fraction" or "top_k"
     threshold : float
         Mode "threshold" hides tiles whose probability is above it.
     fraction : float
         Mode "top_fraction" hides this share of the tiles.
+    rest : int
+        Mode "top_k" hides all but so many.
     max_drop : float
         Ceiling on the share of a bag that is hidden.
     min_keep : int
@@ -43,6 +45,7 @@ class MiningRule:
     mode: Mode = "off"
     threshold: float = 0.5
     fraction: float = 0.1
+    rest: int = 100
     max_drop: float = 0.1
     min_keep: int = 1
     start: int = 0
@@ -55,22 +58,22 @@ class MiningRule:
             mode=config.mining,
             threshold=config.mining_threshold,
             fraction=config.mining_fraction,
+            rest=config.mining_keep,
             max_drop=config.mining_max_drop,
             min_keep=config.mining_min_keep,
             start=config.mining_start,
             ramp=config.mining_ramp,
         )
 
-    def ceiling(self, epoch: int | None) -> float:
-        """Return the share that may be hidden in `epoch`; None means after training."""
-        if self.mode == "off":
-            return 0.0
-        if epoch is None:
-            return self.max_drop
-        return self.max_drop * min(1.0, max(0, epoch - self.start) / max(1, self.ramp))
+    def at(self, epoch: int) -> MiningRule | None:
+        """Return the rule as it stands in an epoch, 1-based; None if it hides none."""
+        strength = min(1.0, max(0, epoch - self.start) / max(1, self.ramp))
+        if self.mode == "off" or not self.max_drop * strength:
+            return None
+        return replace(self, max_drop=self.max_drop * strength)
 
 
-def keep_mask(probability: Tensor, rule: MiningRule, epoch: int | None) -> Tensor:
+def keep_mask(probability: Tensor, rule: MiningRule) -> Tensor:
     """Tell which tiles of a positive bag stay in the teacher's sight.
 
     Parameters
@@ -78,8 +81,7 @@ def keep_mask(probability: Tensor, rule: MiningRule, epoch: int | None) -> Tenso
     probability : Tensor of shape (N,)
         The student's, raw or calibrated: the rule's threshold is on the same scale.
     rule : MiningRule
-    epoch : int or None
-        Epoch of training, 1-based; None applies the rule at full strength.
+        At full strength; `MiningRule.at` weakens it.
 
     Returns
     -------
@@ -87,17 +89,15 @@ def keep_mask(probability: Tensor, rule: MiningRule, epoch: int | None) -> Tenso
         True where the tile is kept. At least one tile is, unless N is 0.
     """
     count = len(probability)
-    ceiling = rule.ceiling(epoch)
     keep = torch.ones_like(probability, dtype=torch.bool)
-    if not count or not ceiling:
-        return keep
-    if rule.mode == "threshold":
-        wanted = int((probability > rule.threshold).sum())
-    else:
-        wanted = int(rule.fraction * count)
-    dropped = min(
-        wanted, int(ceiling * count + 1e-9), count - min(rule.min_keep, count)
-    )
+    wanted = {
+        "off": 0,
+        "threshold": int((probability > rule.threshold).sum()),
+        "top_fraction": int(rule.fraction * count),
+        "top_k": max(0, count - rule.rest),
+    }[rule.mode]
+    ceiling = int(rule.max_drop * count + 1e-9)
+    dropped = min(wanted, ceiling, count - min(rule.min_keep, count))
     easiest_first = torch.argsort(probability, descending=True, stable=True)  # (N,)
     if dropped == count:
         keep[easiest_first[1:]] = False

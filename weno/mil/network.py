@@ -13,107 +13,48 @@ B bags, N instances, n of them in a batch, F features, D dimensions of the proje
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from weno.errors import RunError
 from weno.mil.bags import UNSURE
+from weno.mil.encoders import Projector
+from weno.mil.losses import bag_loss, student_loss
 from weno.mil.mining import MiningRule, keep_mask
+from weno.mil.plugins import make_teacher
 from weno.mil.standardise import Standardiser
+from weno.mil.teachers import PairHead, TeacherOutput, divided, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
     from torch.optim import Optimizer
 
-    from weno.mil.bags import PackedBags
     from weno.mil.config import TrainConfig
+    from weno.mil.packed import Group, PackedBags
 
-_EPSILON = 1e-5  # of the paper: keeps logarithms and pseudo-labels off 0 and 1
-
-
-class TeacherOutput(NamedTuple):
-    """What a teacher says of one bag.
-
-    Parameters
-    ----------
-    logits : Tensor of shape (1,)
-        Before the sigmoid: that the bag is positive.
-    scores : Tensor of shape (N,)
-        Raw value of every instance, hidden or not. With evidence it makes
-        pseudo-labels.
-    attention : Tensor of shape (N,)
-        Weight in the pooling; sums to 1 and is 0 where an instance is hidden.
-    evidence : Tensor of shape (N,)
-        Logit of a bag that held this instance alone. Unlike a score it has a sign:
-        attention may look where a negative bag is told by.
-    """
-
-    logits: Tensor
-    scores: Tensor
-    attention: Tensor
-    evidence: Tensor
-
-
-class Teacher(Protocol):
-    """Anything that maps projected features of one bag, and a mask, to its output."""
-
-    def __call__(self, z: Tensor, keep: Tensor | None = None) -> TeacherOutput: ...
-
-
-class Projector(nn.Module):
-    """The trainable layer that teacher and student share."""
-
-    def __init__(self, width: int, dim: int, *, normalise: bool) -> None:
-        super().__init__()
-        self.linear = nn.Linear(width, dim)
-        # Not a batch norm: a tile must look the same in a bag and in a mixed batch.
-        self.norm = nn.LayerNorm(dim) if normalise else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        z: Tensor = self.norm(self.linear(x))  # (N, D)
-        return z
-
-
-class AttentionTeacher(nn.Module):
-    """ABMIL: s = w tanh(V h) (times a gate, if `gated`), a = softmax s, Z = a h."""
-
-    def __init__(
-        self, dim: int, hidden: int, attention: int, dropout: float, *, gated: bool
-    ) -> None:
-        super().__init__()
-        self.embed = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(dim, hidden), nn.ReLU(), nn.Dropout(dropout)
-        )
-        self.v = nn.Linear(hidden, attention)
-        self.u = nn.Linear(hidden, attention) if gated else None
-        self.w = nn.Linear(attention, 1)
-        self.head = nn.Linear(hidden, 1)
-        # Attention begins even, so that bags and not the seed decide where it goes.
-        nn.init.zeros_(self.w.weight)
-        nn.init.zeros_(self.w.bias)
-
-    def forward(self, z: Tensor, keep: Tensor | None = None) -> TeacherOutput:
-        h = self.embed(z)  # (N, H)
-        gate = torch.tanh(self.v(h))  # (N, A)
-        if self.u is not None:
-            gate = gate * torch.sigmoid(self.u(h))
-        scores = self.w(gate).squeeze(1)  # (N,)
-        visible = scores if keep is None else scores.masked_fill(~keep, -torch.inf)
-        attention = torch.softmax(visible, 0)  # (N,)
-        logits = self.head(attention @ h)  # (1,)
-        return TeacherOutput(logits, scores, attention, self.head(h).squeeze(1))
+_EPSILON = 1e-5  # of the paper: keeps pseudo-labels off 0 and 1
 
 
 class Student(nn.Module):
-    """Says of one instance, seen alone, how positive it is."""
+    """Says of one instance, seen alone, how positive it is.
 
-    def __init__(self, dim: int, width: int, dropout: float) -> None:
+    Parameters
+    ----------
+    dim, width : int
+        Of z, and of the hidden layers.
+    dropout : float
+    projector : Projector, optional
+        Its own, where the teacher's is not shared.
+    """
+
+    def __init__(
+        self, dim: int, width: int, dropout: float, projector: Projector | None = None
+    ) -> None:
         super().__init__()
+        self.projector = projector
         self.layers = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(dim, width),
@@ -121,12 +62,31 @@ class Student(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(width, width),
             nn.ReLU(),
-            nn.Linear(width, 1),
+            PairHead(width),
         )
 
-    def forward(self, z: Tensor) -> Tensor:
-        logits: Tensor = self.layers(z).squeeze(1)  # (N,)
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return logits, (N,), of instances x, (N, F), of which z is (N, D)."""
+        logits: Tensor = self.layers(self.projector(x) if self.projector else z)
         return logits
+
+
+class Judgement(NamedTuple):
+    """What a model says of bags.
+
+    Parameters
+    ----------
+    teacher : TeacherOutput
+    probability : Tensor of shape (N,)
+        The student's; of a teacher without student, its pseudo-labels.
+    mixed : Tensor of shape (B,), optional
+        The teacher's bag logits with the student's logits in place of its scores, as in
+        the published evaluation; None where the teacher cannot.
+    """
+
+    teacher: TeacherOutput
+    probability: Tensor
+    mixed: Tensor | None
 
 
 class Weno(nn.Module):
@@ -135,7 +95,7 @@ class Weno(nn.Module):
     Parameters
     ----------
     width : int
-        Features of a tile, F.
+        Features of a tile, F; with a trained encoder, the side of a tile in pixels.
     config : TrainConfig
     """
 
@@ -144,27 +104,69 @@ class Weno(nn.Module):
 
     def __init__(self, width: int, config: TrainConfig) -> None:
         super().__init__()
-        self.standardise = Standardiser(width, relative=config.slide_relative)
-        self.projector = Projector(
-            width, config.projector_dim, normalise=config.layer_norm
+        self.standardise = Standardiser(
+            3 if config.encoder else width,
+            relative=config.slide_relative,
+            identity=bool(config.encoder) or not config.standardise,
         )
-        self.teacher = make_teacher(config)
-        self.student = Student(
-            config.projector_dim, config.student_width, config.student_dropout
-        )
+        self.projector = Projector(width, config)
+        dim = self.projector.dim
+        self.teacher = make_teacher(dim, config)
+        if config.initial == "normal":
+            self.teacher.apply(_init_normal)
+        self.shared = config.shared_projector
+        own = None if self.shared else Projector(width, config)
+        self.student = Student(dim, config.student_width, config.student_dropout, own)
+        self.distilled = config.distillation
         self.negative_weight = config.negative_weight
         self.evidence_share = config.evidence_share
         self.register_buffer("label_limits", torch.full((2, 2), torch.nan))
         self.register_buffer("threshold", torch.tensor(0.5))
 
+    def see(
+        self, z: Tensor, keep: Tensor | None = None, sizes: Sequence[int] | None = None
+    ) -> TeacherOutput:
+        """Return the teacher's view of bags that lie end to end.
+
+        Parameters
+        ----------
+        z : Tensor of shape (N, D)
+        keep : Tensor of shape (N,), bool, optional
+            False hides an instance.
+        sizes : sequence of int, optional
+            Instances of each bag; one bag if not given.
+        """
+        if sizes is None or len(sizes) == 1:
+            output: TeacherOutput = self.teacher(z, keep)
+            return output
+        if getattr(self.teacher, "packs", False):
+            output = self.teacher(z, keep, sizes)
+            return output
+        keeps = [None] * len(sizes) if keep is None else torch.split(keep, list(sizes))
+        views = zip(torch.split(z, list(sizes)), keeps, strict=True)
+        return joined([self.teacher(*view) for view in views])
+
     def teach(self, x: Tensor, keep: Tensor | None = None) -> TeacherOutput:
         """Return the teacher's view of one bag of standardised features, (N, F)."""
-        output: TeacherOutput = self.teacher(self.projector(x), keep)
-        return output
+        return self.see(self.projector(x), keep)
+
+    def judge(self, x: Tensor, sizes: Sequence[int] | None = None) -> Judgement:
+        """Return what teacher and student say of bags, x of shape (N, F)."""
+        z = self.projector(x)  # (N, D)
+        output = self.see(z, None, sizes)
+        if not self.distilled:
+            return Judgement(output, self.pseudo_labels(output), None)
+        logits = self.student(x, z)  # (N,)
+        mixed = None
+        if reattend := getattr(self.teacher, "reattend", None):
+            parts = list(sizes or [len(x)])
+            pairs = zip(torch.split(z, parts), torch.split(logits, parts), strict=True)
+            mixed = torch.cat([reattend(*pair) for pair in pairs])
+        return Judgement(output, torch.sigmoid(logits.float()), mixed)
 
     def probability(self, x: Tensor) -> Tensor:
-        """Return the student's probability of each instance, of shape (N,)."""
-        return torch.sigmoid(self.student(self.projector(x)))
+        """Return the probability of each instance of one bag, of shape (N,)."""
+        return self.judge(x).probability
 
     def calibrated(self, probability: Tensor) -> Tensor:
         """Undo the bias of the student's loss: the pseudo-label it stands for.
@@ -172,6 +174,8 @@ class Weno(nn.Module):
         The loss weighs negatives by w and positives by 1 - w, so its optimum for a
         pseudo-label y has odds p / (1 - p) = (1 - w) / w * y / (1 - y).
         """
+        if not self.distilled:
+            return probability
         w = self.negative_weight
         return w * probability / (w * probability + (1 - w) * (1 - probability))
 
@@ -185,36 +189,23 @@ class Weno(nn.Module):
         -------
         Tensor of shape (N,)
         """
-        values = torch.stack([output.scores, output.evidence])  # (2, N)
         low, high = self.label_limits.T[..., None]  # (2, 1) each
+        values = values_of(output)  # (2, N)
         shares = torch.where(high > low, (values - low) / (high - low), 0.5)
         score, evidence = shares.clamp(_EPSILON, 1 - _EPSILON)  # (N,) each
         return torch.lerp(score, evidence, self.evidence_share)
 
 
-TEACHERS: dict[str, Callable[[TrainConfig], nn.Module]] = {
-    "abmil": lambda config: _attention_teacher(config, gated=False),
-    "gated_abmil": lambda config: _attention_teacher(config, gated=True),
-}
+def values_of(output: TeacherOutput) -> Tensor:
+    """Return what makes pseudo-labels, score and evidence, of shape (2, N)."""
+    evidence = output.scores if output.evidence is None else output.evidence
+    return torch.stack([output.scores, evidence]).float()
 
 
-def _attention_teacher(config: TrainConfig, *, gated: bool) -> nn.Module:
-    return AttentionTeacher(
-        config.projector_dim,
-        config.teacher_dim,
-        config.attention_dim,
-        config.teacher_dropout,
-        gated=gated,
-    )
-
-
-def make_teacher(config: TrainConfig) -> nn.Module:
-    """Build the teacher that a config names."""
-    if config.teacher not in TEACHERS:
-        known = ", ".join(sorted(TEACHERS))
-        raise RunError(f"unknown teacher {config.teacher!r}; there are: {known}")
-    teacher: nn.Module = TEACHERS[config.teacher](config)
-    return teacher
+def _init_normal(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
+        nn.init.zeros_(module.bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +230,7 @@ class EpochResult:
     mined : float
         Share of the tiles of positive bags that was hidden from the teacher.
     labels : Tensor of shape (N,)
-        Pseudo-labels of all tiles, 0 in negative bags.
+        Pseudo-labels of all tiles.
     """
 
     teacher_loss: float
@@ -254,6 +245,8 @@ def train_epoch(
     bags: PackedBags,
     config: TrainConfig,
     epoch: int,
+    *,
+    mining: bool = True,
 ) -> Generator[Progress, None, EpochResult]:
     """Train one epoch: the teacher on every bag, then the student on every tile.
 
@@ -266,64 +259,113 @@ def train_epoch(
     config : TrainConfig
     epoch : int
         1-based.
+    mining : bool
+        False switches mining off, whatever the config says.
     """
-    order = torch.randperm(len(bags.slices)).tolist()
-    losses, hidden = 0.0, 0
-    for done, b in enumerate(order):
-        x, label = bags.x[bags.slices[b]], bags.labels[b]  # (N, F), ()
-        keep = mine(model, x, config, epoch) if label else None
-        losses += teacher_step(model, optimisers, x, label, keep, config)
-        hidden += 0 if keep is None else int((~keep).sum())
-        yield Progress("teacher", done + 1, len(order))
+    rule = MiningRule.of(config).at(epoch) if mining else None
+    order = torch.randperm(len(bags)).tolist()
+    size = config.bags_per_step
+    groups = [order[i : i + size] for i in range(0, len(order), size)]
+    steps = []
+    for done, group in enumerate(groups):
+        steps.append(teacher_step(model, optimisers, bags.group(group), config, rule))
+        yield Progress("teacher", done + 1, len(groups))
+    losses, hidden, low, high = map(torch.stack, zip(*steps, strict=True))
 
-    labels = relabel(model, bags, config)  # (N,)
-    seen = sum(
-        bags.slices[b].stop - bags.slices[b].start for b in order if bags.labels[b]
-    )
+    labels = None
+    if config.clean_labels:
+        labels = relabel(model, bags, config)  # (N,)
+    else:
+        model.label_limits.copy_(torch.stack([low.amin(0), high.amax(0)], 1))
     student_loss = None
-    if epoch > config.teacher_epochs:
-        student_loss = yield from _student_stage(
-            model, optimisers, bags, labels, config
-        )
-    return EpochResult(losses / len(order), student_loss, hidden / max(1, seen), labels)
+    if config.distillation and epoch > config.teacher_epochs:
+        stage = _student_stage(model, optimisers, bags, labels, config)
+        student_loss, labels = yield from stage
+    elif labels is None:
+        labels = torch.zeros(len(bags.positive), device=bags.positive.device)
+    shown = max(1, sum(n for n, c in zip(bags.sizes, bags.classes, strict=True) if c))
+    weights = losses.new_tensor([len(group) for group in groups])
+    loss = (losses * weights).sum().item() / len(order)
+    return EpochResult(loss, student_loss, hidden.sum().item() / shown, labels)
 
 
-def mine(
-    model: Weno, x: Tensor, config: TrainConfig, epoch: int | None
-) -> Tensor | None:
-    """Return which tiles of a positive bag are kept, None where mining is off.
+class TeacherStep(NamedTuple):
+    """What a step of the teacher did; on the device, so that nothing waits for it."""
 
-    The student decides in evaluation mode and without gradient.
-    """
-    rule = MiningRule.of(config)
-    if not rule.ceiling(epoch):
-        return None
-    model.eval()
-    with torch.no_grad():
-        probability = model.probability(x)  # (N,)
-    if config.mining_calibrated:
-        probability = model.calibrated(probability)
-    return keep_mask(probability, rule, epoch)
+    loss: Tensor  # ()
+    hidden: Tensor  # () instances
+    low: Tensor  # (2,) of the visible scores and evidences
+    high: Tensor  # (2,)
 
 
 def teacher_step(
     model: Weno,
     optimisers: Mapping[str, Optimizer],
-    x: Tensor,
-    label: Tensor,
-    keep: Tensor | None,
+    group: Group,
     config: TrainConfig,
-) -> float:
-    """Move projector and teacher towards a bag's label; return the loss."""
+    rule: MiningRule | None,
+) -> TeacherStep:
+    """Move projector and teacher towards the labels of bags."""
     model.train()
-    z = model.projector(_blurred(x, config))  # (N, D)
-    views = (
-        [None] if keep is None else [None, keep] if config.mining_full_view else [keep]
-    )
-    logits = torch.cat([model.teacher(z, view).logits for view in views])  # (V,)
-    loss = functional.binary_cross_entropy_with_logits(logits, label.expand(len(views)))
+    with autocast(config, group.x.device):
+        z = model.projector(_blurred(group.x, config))  # (N, D)
+        keep = mine(model, group, z.detach(), config, rule)
+        view = None if config.mining_full_view else keep
+        output = model.see(z, view, group.sizes)
+        loss = teacher_loss(model, output, view, group, config)
+        if keep is not None and config.mining_full_view:
+            mined = model.see(z, keep, group.sizes)
+            loss = (loss + teacher_loss(model, mined, keep, group, config)) / 2
     _descend(loss, optimisers["projector"], optimisers["teacher"])
-    return loss.item()
+    values = values_of(output).detach()  # (2, N)
+    hidden = torch.zeros((), device=z.device)
+    if keep is not None:
+        values, hidden = values[:, keep], (~keep).sum().float()
+    return TeacherStep(loss.detach(), hidden, values.amin(1), values.amax(1))
+
+
+def teacher_loss(
+    model: Weno,
+    output: TeacherOutput,
+    keep: Tensor | None,
+    group: Group,
+    config: TrainConfig,
+) -> Tensor:
+    """Return the mean loss of a group of bags: the teacher's own, or cross-entropy."""
+    own = getattr(model.teacher, "loss", None)
+    labels, sizes = group.labels, group.sizes
+    if own is None:
+        return bag_loss(output.logits.float(), labels, config.loss_epsilon)
+    if len(sizes) == 1 or getattr(model.teacher, "packs", False):
+        loss: Tensor = own(output, labels, keep)
+        return loss
+    keeps = [None] * len(sizes) if keep is None else torch.split(keep, sizes)
+    each = zip(divided(output, sizes), torch.split(labels, 1), keeps, strict=True)
+    return torch.stack([own(*bag) for bag in each]).mean()
+
+
+@torch.no_grad()
+def mine(
+    model: Weno, group: Group, z: Tensor, config: TrainConfig, rule: MiningRule | None
+) -> Tensor | None:
+    """Return which tiles of a group are kept, (N,); None if nothing is mined.
+
+    Paper, section 3.3: in positive bags the student, in evaluation mode, says what is
+    too easy, on the very z that the teacher is about to see.
+    """
+    if rule is None or not config.distillation or not any(group.classes):
+        return None
+    model.student.eval()
+    probability = torch.sigmoid(model.student(group.x, z).float())  # (N,)
+    if config.mining_calibrated:
+        probability = model.calibrated(probability)
+    masks = [
+        keep_mask(p, rule) if label else torch.ones_like(p, dtype=torch.bool)
+        for p, label in zip(
+            torch.split(probability, group.sizes), group.classes, strict=True
+        )
+    ]
+    return torch.cat(masks)
 
 
 @torch.no_grad()
@@ -337,88 +379,112 @@ def relabel(model: Weno, bags: PackedBags, config: TrainConfig) -> Tensor:
     -------
     Tensor of shape (N,)
         Pseudo-labels in [0, 1], exactly 0 in negative bags: no tile there can be
-        positive, whatever the attention says.
+        positive, whatever the attention says (unless `TrainConfig.true_negatives` is
+        switched off).
     """
     model.eval()
-    said = [model.teach(bags.x[s]) for s in bags.slices]
-    output = TeacherOutput(*(torch.cat(parts) for parts in zip(*said, strict=True)))
+    with autocast(config, bags.device):
+        output = joined(
+            [
+                model.see(model.projector(group.x), None, group.sizes)
+                for group in bags.groups()
+            ]
+        )
     tail = [config.label_tail, 100 - config.label_tail]
-    values = torch.stack([output.scores, output.evidence])  # (2, N)
-    limits = np.percentile(values.cpu().numpy(), tail, axis=1).T  # (2, 2)
+    limits = np.percentile(values_of(output).cpu().numpy(), tail, axis=1).T  # (2, 2)
     new = model.label_limits.new_tensor(limits)
     if not model.label_limits.isnan().any():
         new.lerp_(model.label_limits, config.label_memory)
     model.label_limits.copy_(new)
-    labels = model.pseudo_labels(output)  # (N,)
-    return torch.where(bags.positive, labels, 0.0)
+    return _true_negatives(model.pseudo_labels(output), bags.positive, config)
+
+
+def _true_negatives(labels: Tensor, positive: Tensor, config: TrainConfig) -> Tensor:
+    return torch.where(positive, labels, 0.0) if config.true_negatives else labels
 
 
 def _student_stage(
     model: Weno,
     optimisers: Mapping[str, Optimizer],
     bags: PackedBags,
-    labels: Tensor,
+    labels: Tensor | None,
     config: TrainConfig,
-) -> Generator[Progress, None, float]:
-    """Train the student on all tiles in random order; return its mean loss."""
-    answered = (bags.verdicts == 0) | (bags.verdicts == 1)  # (N,)
-    targets = torch.where(answered, bags.verdicts.to(labels.dtype), labels)
-    weights = torch.where(answered, config.verdict_weight, 1.0)  # (N,)
-    weights[bags.verdicts == UNSURE] = 0
-    order = torch.randperm(len(targets)).to(targets.device)
-    size = config.batch_size
-    batches = [order[i : i + size] for i in range(0, len(order), size)]
-    total = 0.0
-    for done, batch in enumerate(batches):
-        total += student_step(
-            model,
-            optimisers,
-            bags.x[batch],
-            targets[batch],
-            weights[batch],
-            config,
+) -> Generator[Progress, None, tuple[float, Tensor]]:
+    """Train the student on all tiles in random order; return mean loss and labels."""
+    kept = torch.zeros(len(bags.positive), device=bags.device)  # (N,)
+    count = -(-len(kept) // config.batch_size)
+    losses = []
+    for done, (index, x) in enumerate(bags.shuffled(config.batch_size)):
+        batch = Batch(
+            x,
+            bags.positive[index],
+            bags.verdicts[index],
+            None if labels is None else labels[index],
         )
-        yield Progress("student", done + 1, len(batches))
-    return total / max(1, len(batches))
+        loss, kept[index] = student_step(model, optimisers, batch, config)
+        losses.append(loss)
+        yield Progress("student", done + 1, count)
+    return torch.stack(losses).mean().item(), kept if labels is None else labels
+
+
+class Batch(NamedTuple):
+    """Instances of any bags.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, F)
+    positive : Tensor of shape (n,), bool
+        Which are of positive bags.
+    verdicts : Tensor of shape (n,), int8
+        People's answers: 1, 0, `UNKNOWN` or `UNSURE`.
+    labels : Tensor of shape (n,), optional
+        Pseudo-labels; None asks the teacher as it is now, in training mode.
+    """
+
+    x: Tensor
+    positive: Tensor
+    verdicts: Tensor
+    labels: Tensor | None
 
 
 def student_step(
     model: Weno,
     optimisers: Mapping[str, Optimizer],
-    x: Tensor,
-    targets: Tensor,
-    weights: Tensor,
+    batch: Batch,
     config: TrainConfig,
-) -> float:
-    """Move projector and student towards the labels of a batch; return the loss."""
-    model.train()
-    logits = model.student(model.projector(_blurred(x, config)))  # (n,)
-    losses = student_loss(logits, targets, config.negative_weight)  # (n,)
-    loss = (losses * weights).mean()
-    _descend(loss, optimisers["projector"], optimisers["student"])
-    return loss.item()
-
-
-def student_loss(logits: Tensor, targets: Tensor, negative_weight: float) -> Tensor:
-    """Weigh the two halves of a cross-entropy with soft targets.
-
-    Parameters
-    ----------
-    logits, targets : Tensor of shape (n,)
-    negative_weight : float
-        w of the negative half; the positive half has 1 - w.
+) -> tuple[Tensor, Tensor]:
+    """Move projector and student towards the labels of a batch.
 
     Returns
     -------
-    Tensor of shape (n,)
+    loss : Tensor of shape ()
+    labels : Tensor of shape (n,)
     """
-    positive = (1 - negative_weight) * targets * functional.logsigmoid(logits)
-    negative = negative_weight * (1 - targets) * functional.logsigmoid(-logits)
-    return -(positive + negative)
+    model.train()
+    with autocast(config, batch.x.device):
+        x = _blurred(batch.x, config)
+        z = model.projector(x)  # (n, D)
+        labels = batch.labels
+        if labels is None:
+            with torch.no_grad():
+                labels = model.pseudo_labels(model.see(z))  # (n,)
+            labels = _true_negatives(labels, batch.positive, config)
+        logits = model.student(x, z)  # (n,)
+    answered = (batch.verdicts == 0) | (batch.verdicts == 1)  # (n,)
+    targets = torch.where(answered, batch.verdicts.to(labels.dtype), labels)
+    weights = torch.where(answered, config.verdict_weight, 1.0)  # (n,)
+    weights = torch.where(batch.verdicts == UNSURE, 0.0, weights)
+    losses = student_loss(
+        logits.float(), targets, config.negative_weight, config.loss_epsilon
+    )  # (n,)
+    loss = (losses * weights).mean()
+    own = ["projector"] if model.shared else []
+    _descend(loss, *(optimisers[part] for part in [*own, "student"]))
+    return loss.detach(), labels
 
 
 def _blurred(x: Tensor, config: TrainConfig) -> Tensor:
-    if not config.input_noise:
+    if not config.input_noise or config.encoder:
         return x
     return x + config.input_noise * torch.randn_like(x)  # (N, F)
 
@@ -431,10 +497,17 @@ def _descend(loss: Tensor, *optimisers: Optimizer) -> None:
         optimiser.step()
 
 
+def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """Return the context that computes in bf16 where the config asks for it."""
+    enabled = config.precision == "bf16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
 def make_optimisers(model: Weno, config: TrainConfig) -> dict[str, Optimizer]:
-    """Return one AdamW for each part."""
+    """Return one optimiser for each part."""
+    kinds = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     return {
-        name: torch.optim.AdamW(
+        name: kinds[config.optimiser](
             getattr(model, name).parameters(),
             lr=config.learning_rate,
             weight_decay=config.weight_decay,

@@ -158,8 +158,7 @@ def predict_features(run: Run, features: SlideFeatures) -> Prediction | None:
 
 def _ask(model: Weno, raw: Tensor) -> _Output:
     x = model.standardise(raw)  # (N, F)
-    teacher = model.teach(x)
-    probability = model.probability(x)  # (N,)
+    teacher, probability, _ = model.judge(x)
     return _Output(
         torch.sigmoid(teacher.logits[0]),
         teacher.scores,
@@ -182,7 +181,7 @@ def _keep(config: TrainConfig, output: _Output) -> Tensor:
         rule = replace(rule, mode="threshold")
     calibrated = config.mining_calibrated
     value = output.probability if calibrated else output.raw_probability
-    return keep_mask(value, rule, None)
+    return keep_mask(value, rule)
 
 
 def _slide_values(output: _Output, config: TrainConfig) -> dict[str, Any]:

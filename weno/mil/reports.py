@@ -66,8 +66,12 @@ class EpochReport:
     val_teacher_auc, val_student_auc, val_student_top_auc : float or None
         Of bags; the student's by its maximum and by its mean over the top tiles.
         None where validation has one class only.
+    val_mixed_auc : float or None
+        Of the teacher with the student's logits in place of its scores.
     mined : float
         Share of the tiles of positive bags that was hidden from the teacher.
+    mining : bool
+        False once mining was switched off because validation got worse.
     label_limits : (float, float)
         Scores that stand for pseudo-label 0 and 1.
     label_histogram : tuple of int
@@ -87,7 +91,9 @@ class EpochReport:
     val_teacher_auc: float | None
     val_student_auc: float | None
     val_student_top_auc: float | None
+    val_mixed_auc: float | None
     mined: float
+    mining: bool
     label_limits: tuple[float, float]
     label_histogram: tuple[int, ...]
     is_best: bool

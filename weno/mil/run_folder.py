@@ -73,7 +73,7 @@ def finish_run(
         "format": _FORMAT,
         "run": run_dir.name,
         **context,
-        "width": next(bag.features.shape[1] for bag in bags if len(bag)),
+        "width": next(bag.width for bag in bags if len(bag)),
         "data_hash": data_hash(bags),
         "slides": len(bags),
         "empty_slides": [bag.slide_id for bag in bags if not len(bag)],
@@ -177,9 +177,15 @@ def data_hash(bags: Sequence[Bag]) -> str:
     """Return a digest of ids, labels, prescribed splits and features."""
     digest = hashlib.blake2b(digest_size=16)
     for bag in sorted(bags, key=lambda bag: bag.slide_id):
-        key = [bag.slide_id, bag.patient_id, bag.label, bag.split, bag.features.shape]
+        key = [
+            bag.slide_id,
+            bag.patient_id,
+            bag.label,
+            bag.split,
+            list(bag.instances.shape),
+        ]
         digest.update(json.dumps(key).encode())
-        digest.update(np.ascontiguousarray(bag.features).data)
+        digest.update(bag.read().data)
         digest.update(bag.verdicts.data)
     return digest.hexdigest()
 

@@ -11,14 +11,17 @@ from torch.nn import functional
 
 from weno.errors import RunError
 from weno.mil.evaluation import auc
+from weno.mil.network import autocast
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
     from torch import Tensor
 
-    from weno.mil.bags import PackedBags
     from weno.mil.config import TrainConfig
     from weno.mil.network import Weno
+    from weno.mil.packed import PackedBags
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class BagScores:
     labels : ndarray of int
     teacher, student, student_top : ndarray of float
         The teacher's probability; the student's maximum and mean over the top tiles.
+    mixed : ndarray of float, optional
+        The teacher's probability with the student's eyes, see `Judgement`.
     loss : float
         The teacher's, mean over bags.
     """
@@ -38,16 +43,19 @@ class BagScores:
     teacher: npt.NDArray[np.float64]
     student: npt.NDArray[np.float64]
     student_top: npt.NDArray[np.float64]
+    mixed: npt.NDArray[np.float64] | None
     loss: float
 
     def metrics(self) -> dict[str, float | int | None]:
         """Return the numbers that go on a run's card."""
+        mixed = None if self.mixed is None else auc(self.labels, self.mixed)
         return {
             "slides": len(self.labels),
             "teacher_loss": self.loss,
             "teacher_bag_auc": auc(self.labels, self.teacher),
             "student_bag_auc": auc(self.labels, self.student),
             "student_bag_auc_top_mean": auc(self.labels, self.student_top),
+            "mixed_bag_auc": mixed,
         }
 
 
@@ -55,21 +63,35 @@ class BagScores:
 def score_bags(model: Weno, bags: PackedBags, config: TrainConfig) -> BagScores:
     """Score bags in evaluation mode."""
     model.eval()
-    logits, student, top = [], [], []
-    for s in bags.slices:
-        logits.append(model.teach(bags.x[s]).logits)  # (1,)
-        probability = model.probability(bags.x[s])  # (N,)
-        student.append(probability.max())
-        top.append(top_mean(probability, config.top_k))
-    logit = torch.cat(logits)  # (B,)
-    loss = functional.binary_cross_entropy_with_logits(logit, bags.labels)
+    parts = []
+    for group in bags.groups():
+        with autocast(config, bags.device):
+            judged = model.judge(group.x, group.sizes)
+        per_bag = torch.split(judged.probability, group.sizes)
+        top = torch.stack([top_mean(values, config.top_k) for values in per_bag])
+        student = bag_maximum(judged.probability, group.sizes)
+        logits = judged.teacher.logits.float()
+        mixed = torch.nan * logits if judged.mixed is None else judged.mixed.float()
+        parts.append(torch.stack([logits, student, top, mixed]))  # (4, b)
+    logits, student, top, mixed = torch.cat(parts, 1)  # (B,) each
+    loss = functional.binary_cross_entropy_with_logits(logits, bags.labels)
     return BagScores(
-        bags.labels.long().cpu().numpy(),
-        torch.sigmoid(logit.double()).cpu().numpy(),
-        torch.stack(student).double().cpu().numpy(),
-        torch.stack(top).double().cpu().numpy(),
+        np.array(bags.classes),
+        torch.sigmoid(logits.double()).cpu().numpy(),
+        student.double().cpu().numpy(),
+        top.double().cpu().numpy(),
+        None if mixed.isnan().any() else torch.sigmoid(mixed.double()).cpu().numpy(),
         loss.item(),
     )
+
+
+def bag_maximum(values: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return the highest value of each bag, of shape (B,)."""
+    counts = torch.tensor(sizes, device=values.device)
+    number = torch.arange(len(sizes), device=values.device)
+    bag = number.repeat_interleave(counts, output_size=len(values))  # (N,)
+    lowest = values.new_full((len(sizes),), -torch.inf)
+    return lowest.scatter_reduce(0, bag, values, "amax")
 
 
 def top_mean(probability: Tensor, k: int) -> Tensor:

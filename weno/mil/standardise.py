@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    import numpy.typing as npt
+    from weno.mil.bags import Bag
 
 # Tiles' worth of trust in the cohort's centre: the median of a handful of tiles is
 # mostly these tiles themselves.
@@ -33,54 +32,72 @@ class Standardiser(nn.Module):
     relative : bool
         False centres on the cohort's mean, as published: for cohorts in which whole
         slides are diseased, or features that stain hardly moves.
+    identity : bool
+        True leaves everything as it is: for pixels, and as published.
     """
 
     mean: Tensor  # (F,) of the cohort
     spread: Tensor  # (F,) of the cohort's tiles around `mean`
     deviation: Tensor  # (F,) of the cohort's tiles around their centre
 
-    def __init__(self, width: int, *, relative: bool) -> None:
+    def __init__(self, width: int, *, relative: bool, identity: bool = False) -> None:
         super().__init__()
-        self.relative = relative
+        self.relative, self.identity = relative, identity
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("spread", torch.ones(width))
         self.register_buffer("deviation", torch.ones(width))
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the tiles of one whole slide, (N, F), in the learner's units."""
-        return (features - self._centre(features)) / self.deviation  # (N, F)
+        return self.apply_centre(features, self.centre(features))
 
-    def _centre(self, features: Tensor) -> Tensor:
-        if not self.relative:
+    def apply_centre(self, features: Tensor, centre: Tensor) -> Tensor:
+        """Return tiles, (n, F), of slides whose centre, (n, F) or (F,), is known."""
+        return features if self.identity else (features - centre) / self.deviation
+
+    def centre(self, features: Tensor) -> Tensor:
+        """Return the centre of one whole slide, of shape (F,)."""
+        if self.identity or not self.relative:
             return self.mean
         trust = len(features) / (len(features) + _PRIOR_TILES)
-        return self.mean.lerp(features.quantile(0.5, dim=0), trust)  # (F,)
+        return self.mean.lerp(features.median(dim=0).values, trust)  # (F,)
 
     def familiarity(self, features: Tensor) -> Tensor:
         """Return the root mean square distance to the cohort, in its spread, (N,).
 
-        The slide's own centre stays in: a new stain or scanner is to be seen here.
+        The slide's own centre stays in: a new stain or scanner is to be seen here. Of
+        pixels, the mean colours of the tiles are compared.
         """
-        return ((features - self.mean) / self.spread).square().mean(1).sqrt()
+        values = _told(features)  # (N, F)
+        return ((values - self.mean) / self.spread).square().mean(1).sqrt()
 
-    def adapt(self, bags: Sequence[npt.NDArray[np.float32]]) -> None:
-        """Take the statistics of the training bags, each of shape (N, F)."""
-        count = sum(len(bag) for bag in bags)
-        mean = sum(bag.sum(0, dtype=np.float64) for bag in bags) / count  # (F,)
-        self.mean.copy_(torch.from_numpy(mean))
-        square = sum(np.square(bag - mean).sum(0) for bag in bags)  # (F,)
-        self.spread.copy_(torch.from_numpy(_deviation(square / count)))
-        centred = (
-            bag - self._centre(torch.from_numpy(bag)).numpy().astype(np.float64)
-            for bag in bags
-        )
-        square = sum(np.square(values).sum(0) for values in centred)  # (F,)
-        self.deviation.copy_(torch.from_numpy(_deviation(square / count)))
+    def adapt(self, bags: Sequence[Bag]) -> None:
+        """Take the statistics of the training bags, one in memory at a time."""
+        self.mean.copy_(_mean(_read(bag) for bag in bags))
+        spread = _mean((_read(bag) - self.mean).square() for bag in bags)
+        self.spread.copy_(_deviation(spread))
+        centred = (_read(bag) - self.centre(_read(bag).float()) for bag in bags)
+        variance = _mean(values.square() for values in centred)
+        self.deviation.copy_(_deviation(variance))
 
 
-def _deviation(variance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _told(instances: Tensor) -> Tensor:
+    """Return features as they are, (N, F); of pixels, (N, H, W, 3), mean colours."""
+    return instances if instances.ndim == 2 else instances.double().mean((1, 2))
+
+
+def _read(bag: Bag) -> Tensor:
+    return _told(torch.from_numpy(bag.read())).double()
+
+
+def _mean(parts: Iterable[Tensor]) -> Tensor:
+    """Return the mean of rows that come in parts."""
+    count, total = 0, torch.zeros(())
+    for part in parts:
+        count, total = count + len(part), total + part.sum(0)
+    return total / count
+
+
+def _deviation(variance: Tensor) -> Tensor:
     # A feature that is constant in training must not blow up elsewhere.
-    deviation: npt.NDArray[np.float64] = np.where(
-        variance > 1e-12, np.sqrt(variance), 1.0
-    )
-    return deviation
+    return torch.where(variance > 1e-12, variance.sqrt(), 1.0)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from weno.errors import RunError
-from weno.mil.bags import PackedBags, check_cohort, load_bags
+from weno.mil.bags import check_cohort, load_bags
 from weno.mil.checkpoint import (
     FitState,
     load_model,
@@ -22,6 +22,7 @@ from weno.mil.checkpoint import (
 )
 from weno.mil.evaluation import auc
 from weno.mil.network import EpochResult, Weno, make_optimisers, train_epoch
+from weno.mil.packed import PackedBags, device_memory
 from weno.mil.reports import EpochReport, StepReport
 from weno.mil.run_folder import (
     BEST,
@@ -185,12 +186,21 @@ class _Fold:
             for name in ("train", "val", "test")
         }
         torch.manual_seed(config.seed * 1000 + fold)
-        self.model = Weno(bags[0].features.shape[1], config)
-        self.model.standardise.adapt([bag.features for bag in parts["train"]])
+        if device.type == "cuda" and config.precision in ("auto", "tf32"):
+            torch.set_float32_matmul_precision("high")
+        self.model = Weno(bags[0].width, config)
+        self.model.standardise.adapt(parts["train"])
         self.model.to(device)
         self.optimisers = make_optimisers(self.model, config)
+        memory = config.feature_memory * 1e9 or device_memory(device) / 2
+        share = memory / sum(len(bag) for bag in bags)  # bytes a tile
         self.bags = {
-            name: PackedBags.pack(part, device, self.model.standardise)
+            name: PackedBags.pack(
+                part,
+                device,
+                self.model.standardise,
+                memory=share * sum(len(bag) for bag in part),
+            )
             for name, part in parts.items()
             if part
         }
@@ -227,6 +237,7 @@ class _Fold:
             self.bags["train"],
             config,
             epoch,
+            mining=self.state.may_mine(config),
         )
         while True:
             try:
@@ -268,7 +279,8 @@ class _Fold:
         validation = scores.metrics() if scores else {}
         value = self._value(scores)
         best = self.state.best_epoch
-        self.state = self.state.after(value)
+        loss = validation.get("teacher_loss")
+        self.state = self.state.after(value, loss, result.mined)
         positive = result.labels[self.bags["train"].positive]
         histogram = torch.histc(positive.float().cpu(), _HISTOGRAM_BINS, 0, 1)
         low, high = self.model.label_limits[0].tolist()
@@ -279,11 +291,13 @@ class _Fold:
             epochs=config.epochs,
             teacher_loss=result.teacher_loss,
             student_loss=result.student_loss,
-            val_loss=validation.get("teacher_loss"),
+            val_loss=loss,
             val_teacher_auc=validation.get("teacher_bag_auc"),
             val_student_auc=validation.get("student_bag_auc"),
             val_student_top_auc=validation.get("student_bag_auc_top_mean"),
+            val_mixed_auc=validation.get("mixed_bag_auc"),
             mined=result.mined,
+            mining=self.state.may_mine(config),
             label_limits=(low, high),
             label_histogram=tuple(histogram.int().tolist()),
             is_best=self.state.best_epoch != best,
