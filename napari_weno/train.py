@@ -262,6 +262,7 @@ class TrainWidget(Dock):
         if hasattr(report, "teacher_loss"):
             self._history.add(report)
             self.curves.show_history(self._history)
+            say(self.result, report.warning)
         text = f"Predicting {report.text}"
         if hasattr(report, "epoch"):
             text = self._history.text
@@ -269,6 +270,8 @@ class TrainWidget(Dock):
 
     def _on_result(self, trained: Trained) -> None:
         told = [trained.run.text]
+        if warning := self._history.warning:
+            told.append(warning)
         if trained.predicted or trained.failed:
             told.append(f"{trained.predicted:,} slides predicted")
         if trained.failed:

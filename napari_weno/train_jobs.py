@@ -214,6 +214,11 @@ class History:
         return [epoch for epoch, _ in pairs], [value for _, value in pairs]
 
     @property
+    def warning(self) -> str:
+        """What the last epoch warns of."""
+        return self.reports[-1].warning if self.reports else ""
+
+    @property
     def seconds_left(self) -> float | None:
         """Seconds until the last epoch of the last fold, if none stops early."""
         if not self.reports:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weno import __version__
+from weno.bench.commands import benchmarks
 from weno.errors import RunError, WenoError, import_extra
 from weno.mil.config import PRESETS, TrainConfig
 from weno.terminal import (
@@ -27,6 +28,8 @@ from weno.terminal import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from weno.project import Project
 
 app = typer.Typer(
@@ -157,7 +160,7 @@ def fit(
         begun = opened.run_dir(_run_name(opened, name)) / "config.json"
         config = dataclasses.replace(TrainConfig.read(begun), **options)
     job = fit_project(opened, config, name=name, device=device, resume=resume)
-    run_dir = follow(job, "fit")
+    run_dir = follow(_complaining(job), "fit")
     card = json.loads((run_dir / "card.json").read_text(encoding="utf-8"))
     _warn_of_chance(card["metrics"])
     say(f"Run {run_dir.name} in {run_dir}. Next: weno predict")
@@ -208,6 +211,24 @@ def predict(
         "empty": list(result.empty),
         "failed": dict(result.failed),
     }
+
+
+def _complaining(job: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
+    """Pass a fit's reports on; say a warning when it begins, not every epoch."""
+    from weno.mil import EpochReport
+
+    said: list[str] = []
+    while True:
+        try:
+            report = next(job)
+        except StopIteration as stop:
+            return stop.value
+        if isinstance(report, EpochReport):
+            begins = report.warning.split()[:2]  # the rest has numbers
+            if begins and begins != said:
+                complain(report.text, report.warning)
+            said = begins
+        yield report
 
 
 def _warn_of_chance(metrics: dict[str, Any]) -> None:
@@ -338,40 +359,6 @@ def demo(
 
 
 @command(app)
-def bench(
-    name: Annotated[str, typer.Argument(help="What to measure: glands.")],
-    data: Annotated[
-        Path, typer.Option(help="Folder with the data: slides.csv and tiles.csv.")
-    ],
-    out: Annotated[
-        Path, typer.Option(help="Project folder for features and runs.")
-    ] = Path("bench"),
-    seeds: Annotated[
-        str, typer.Option(help="Seeds of folds and weights, with commas.")
-    ] = "0,1,2",
-    device: DeviceOption = "auto",
-) -> dict[str, Any]:
-    """Measure accuracy against a ceiling and a floor, with 95 % intervals."""
-    from weno.bench import bench_glands
-
-    if name != "glands":
-        raise WenoError(f"no benchmark {name!r}; there is: glands")
-    if not all(seed.strip().isdecimal() for seed in seeds.split(",")):
-        raise WenoError(f"--seeds needs numbers with commas, as 0,1,2: {seeds!r}")
-    chosen = [int(seed) for seed in seeds.split(",")]
-    table = bench_glands(data, out / name, seeds=chosen, device=device)
-    shown = {
-        who: {
-            metric: f"{value['mean']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
-            for metric, value in metrics.items()
-        }
-        for who, metrics in table.items()
-    }
-    print_table("AUC, out of fold", shown)
-    return {"seeds": chosen, "results": table}
-
-
-@command(app)
 def doctor() -> dict[str, Any]:
     """Tell versions, GPU, OpenSlide, Qt, what is missing and how to get it."""
     from weno.doctor import examine
@@ -417,6 +404,9 @@ def _global(
         ),
     ] = False,
 ) -> None: ...
+
+
+app.add_typer(benchmarks, name="bench")
 
 
 def main() -> None:

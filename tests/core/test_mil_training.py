@@ -225,3 +225,45 @@ def test_threshold(
 ) -> None:
     found = best_threshold(np.array(labels), np.array(probabilities))
     assert found == pytest.approx(threshold)
+
+
+def test_mining_is_switched_off_when_validation_gets_worse_and_stays_off() -> None:
+    config = dataclasses.replace(CONFIG, mining_patience=2)
+    state = FitState()
+    for loss in (0.7, 0.5, 0.6):  # nothing is hidden yet: the best counts
+        state = state.after(1.0, loss)
+    for loss, may in ((0.55, True), (0.45, True), (0.6, True), (0.6, False)):
+        state = state.after(1.0, loss, mined=0.1)
+        assert state.may_mine(config) is may
+    assert not state.after(1.0, 0.1).may_mine(config)
+    assert state.may_mine(dataclasses.replace(config, mining_patience=0))
+
+
+def test_a_fit_stops_mining_and_resumes_without(tmp_path: Path) -> None:
+    # Nothing can be learnt of noise: validation only gets worse.
+    rng = np.random.default_rng(0)
+    noise = [
+        dataclasses.replace(bag, instances=rng.standard_normal((30, 6), np.float32))
+        for bag in make_bags()
+    ]
+    config = dataclasses.replace(
+        CONFIG,
+        epochs=25,
+        patience=25,
+        learning_rate=5e-3,
+        mining="top_fraction",
+        mining_start=8,
+        mining_ramp=0,
+        mining_patience=3,
+    )
+    stopped = job(tmp_path / "run", config, bags=noise)
+    for report in stopped:
+        if isinstance(report, EpochReport) and not report.mining:
+            stopped.close()
+            break
+    off = report.epoch
+    assert off < 25
+    resumed = job(tmp_path / "run", config, bags=noise, resume=True)
+    rest = [report for report in resumed if isinstance(report, EpochReport)]
+    assert [report.epoch for report in rest] == list(range(off + 1, 26))
+    assert all(report.mined == 0 and not report.mining for report in rest)

@@ -267,11 +267,6 @@ class TrainConfig:
     mining_full_view: bool = _setting(
         True, "Full view in the loss", "average the loss with and without mining"
     )
-    mining_moves_attention: bool = _setting(
-        True,
-        "Mining moves attention",
-        "whether the mined view trains the attention, or only what is pooled",
-    )
     mining_patience: int = _setting(
         10,
         "Mining patience",

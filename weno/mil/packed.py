@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _TOGETHER = 1 << 14  # instances of the bags that are looked at together
 _BLOCK = 256  # neighbouring instances read together from disk
-_POOL_BYTES = 256 << 20  # of the instances that are shuffled among each other
+_POOL_BYTES = 64 << 20  # of the instances that are shuffled among each other
 
 
 def device_memory(device: torch.device) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_MUCH = 0.5  # share of the tiles of positive bags that should not be hidden
+
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
@@ -72,6 +74,8 @@ class EpochReport:
         Share of the tiles of positive bags that was hidden from the teacher.
     mining : bool
         False once mining was switched off because validation got worse.
+    val_loss_before_mining : float or None
+        The best `val_loss` before anything was hidden; None while nothing is.
     label_limits : (float, float)
         Scores that stand for pseudo-label 0 and 1.
     label_histogram : tuple of int
@@ -94,6 +98,7 @@ class EpochReport:
     val_mixed_auc: float | None
     mined: float
     mining: bool
+    val_loss_before_mining: float | None
     label_limits: tuple[float, float]
     label_histogram: tuple[int, ...]
     is_best: bool
@@ -113,6 +118,24 @@ class EpochReport:
     def fraction(self) -> float:
         """Share of the whole job that is done, in [0, 1], if it does not stop early."""
         return self.done / self.total
+
+    @property
+    def warning(self) -> str:
+        """What of the mining should worry whoever trains; empty if nothing does."""
+        before, now = self.val_loss_before_mining, self.val_loss
+        if not self.mining:
+            return "Mining was switched off: validation had got worse with it."
+        if self.mined > _MUCH:
+            return (
+                f"Mining hides {self.mined:.0%} of the tiles of positive slides: few "
+                "are left to tell them by. Lower the ceiling or raise the threshold."
+            )
+        if before is not None and now is not None and now > before:
+            return (
+                f"The validation loss is {now:.2f}; before mining it was {before:.2f}. "
+                "If it stays so, train without mining."
+            )
+        return ""
 
     @property
     def text(self) -> str:

@@ -286,13 +286,14 @@ class TransformerTeacher(nn.Module):
     def _place(self, t: Tensor, keep: Tensor | None) -> Tensor:
         """Add convolutions over the instances laid out in a square."""
         token, rest = t[:1], t[1:]
-        if keep is not None:
-            rest = rest * keep[:, None]
+        seen = rest if keep is None else rest * keep[:, None]
         side = math.isqrt(max(0, len(rest) - 1)) + 1
-        padded = functional.pad(rest, (0, 0, 0, side * side - len(rest)))
+        padded = functional.pad(seen, (0, 0, 0, side * side - len(rest)))
         square = padded.T.reshape(1, -1, side, side)  # (1, H, side, side)
-        placed = square + sum(conv(square) for conv in self.position)
-        return torch.cat([token, placed.flatten(2)[0].T[: len(rest)]])
+        around = torch.zeros_like(square)
+        for conv in self.position:
+            around = around + conv(square)
+        return torch.cat([token, rest + around.flatten(2)[0].T[: len(rest)]])
 
 
 def joined(outputs: Sequence[TeacherOutput]) -> TeacherOutput:

@@ -298,6 +298,9 @@ class _Fold:
             val_mixed_auc=validation.get("mixed_bag_auc"),
             mined=result.mined,
             mining=self.state.may_mine(config),
+            val_loss_before_mining=self.state.loss_before_mining
+            if result.mined and loss is not None
+            else None,
             label_limits=(low, high),
             label_histogram=tuple(histogram.int().tolist()),
             is_best=self.state.best_epoch != best,

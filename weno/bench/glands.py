@@ -1,4 +1,4 @@
-"""Accuracy benchmarks: one function per table of docs/benchmarks.md.
+"""WENO on the gland cohort.
 
 WENO is compared with a ceiling and a floor on the same features and folds. The
 ceiling is a linear probe that sees the truth of every training tile. The floor is
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from weno.errors import import_extra
+from weno.mil import PRESETS
 from weno.project import Project
 from weno.terminal import follow
 from weno.tiles import TileSpec
@@ -29,6 +30,36 @@ if TYPE_CHECKING:
 
     Values = npt.NDArray[np.float64]
     Table = dict[str, dict[str, dict[str, float]]]
+
+_DEFAULT = PRESETS["default"]
+
+#: The parts of WENO, as in the paper's table of ablations.
+PARTS = {
+    "teacher-alone": replace(_DEFAULT, distillation=False),
+    "distillation": replace(_DEFAULT, shared_projector=False),
+    "shared-projector": _DEFAULT,
+    "mining": replace(_DEFAULT, mining="top_fraction"),
+}
+
+#: The choices of the default, each undone.
+CHOICES = {
+    "not-slide-relative": replace(_DEFAULT, slide_relative=False),
+    "layer-norm": replace(_DEFAULT, norm="layer"),
+    "attention-alone": replace(_DEFAULT, evidence_share=0.0),
+    "evidence-alone": replace(_DEFAULT, evidence_share=1.0),
+    "warm-up-of-5": replace(_DEFAULT, student_warmup=5),
+    "student-dropout-25": replace(_DEFAULT, student_dropout=0.25),
+    "mining-by-threshold": replace(_DEFAULT, mining="threshold"),
+    "mining-as-published": replace(
+        _DEFAULT,
+        mining="threshold",
+        mining_max_drop=1.0,
+        mining_min_keep=0,
+        mining_calibrated=False,
+        mining_full_view=False,
+        mining_patience=0,
+    ),
+}
 
 _FOLDS = 4
 _RESAMPLES = 1000
@@ -88,7 +119,7 @@ def bench_glands(
         and the 95 % interval of that mean by a bootstrap over slides.
     """
     from weno.features import extract, read_features
-    from weno.mil import PRESETS, fit_project, predict_project
+    from weno.mil import fit_project, predict_project
 
     project = _gland_project(data, folder)
     follow(extract(project), "extract")
@@ -99,7 +130,7 @@ def bench_glands(
     outcomes: dict[str, list[list[Outcome]]] = {}
     for seed in seeds:
         run = f"{name}-seed-{seed}"
-        chosen = replace(config or PRESETS["default"], seed=seed, folds=_FOLDS)
+        chosen = replace(config or _DEFAULT, seed=seed, folds=_FOLDS)
         job = fit_project(project, chosen, name=run, device=device, resume=True)
         follow(job, f"seed {seed}")
         follow(predict_project(project, run, device=device), "predict")
