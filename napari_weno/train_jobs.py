@@ -86,7 +86,7 @@ def look(project: Project) -> Generator[None, None, Readiness]:
 
     from weno.errors import WenoError
     from weno.mil.bags import Bag, check_cohort
-    from weno.mil.teachers import TEACHERS
+    from weno.mil.plugins import teacher_names
 
     failed = project.failed_slides()
     rows, left_out, unprepared = [], [], []
@@ -107,7 +107,7 @@ def look(project: Project) -> Generator[None, None, Readiness]:
     except WenoError as error:
         problem = str(error)
     return Readiness(
-        tuple(unprepared), tuple(left_out), problem, tuple(TEACHERS), _devices()
+        tuple(unprepared), tuple(left_out), problem, tuple(teacher_names()), _devices()
     )
 
 

@@ -146,6 +146,13 @@ def fit(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped.")
     ] = False,
+    teacher_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Begin with a published CLAM-SB or DSMIL checkpoint (.pt, .pth); the "
+            "docs' page on teachers says with which settings."
+        ),
+    ] = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Fit WENO: attention-MIL teacher, instance student, hard positive mining."""
@@ -159,7 +166,14 @@ def fit(
     if resume and (name or opened.run_names()):
         begun = opened.run_dir(_run_name(opened, name)) / "config.json"
         config = dataclasses.replace(TrainConfig.read(begun), **options)
-    job = fit_project(opened, config, name=name, device=device, resume=resume)
+    job = fit_project(
+        opened,
+        config,
+        name=name,
+        device=device,
+        resume=resume,
+        teacher_weights=teacher_weights,
+    )
     run_dir = follow(_complaining(job), "fit")
     card = json.loads((run_dir / "card.json").read_text(encoding="utf-8"))
     _warn_of_chance(card["metrics"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from teacher_contract import bag, settled
 from torch import Tensor
 
 from weno.errors import RunError
+from weno.mil.bags import Bag
+from weno.mil.checkpoint import load_tensors
 from weno.mil.config import TrainConfig
 from weno.mil.plugins import make_teacher
 from weno.mil.published import (
@@ -19,6 +22,8 @@ from weno.mil.published import (
     load_teacher,
     published_teacher,
 )
+from weno.mil.reports import EpochReport
+from weno.mil.training import fit
 
 DIM = 24
 State = dict[str, Tensor]
@@ -317,3 +322,64 @@ def test_critical_instance_is_never_a_hidden_one() -> None:
     torch.testing.assert_close(hidden.logits, left_out.logits)
     loss = teacher.loss(hidden, torch.ones(1), keep)
     torch.testing.assert_close(loss, teacher.loss(left_out, torch.ones(1), None))
+
+
+def test_a_fit_begins_with_published_weights_and_keeps_them_in_the_run(
+    tmp_path: Path,
+) -> None:
+    state = clam_state(hidden=16)
+    config = TrainConfig(
+        teacher="published_clam",
+        teacher_dim=16,
+        attention_dim=8,
+        projector_dim=0,
+        standardise=False,
+        epochs=3,
+        min_epochs=1,
+        learning_rate=1e-7,
+        weight_decay=0.0,
+    )
+    rng = np.random.default_rng(0)
+    bags = [
+        Bag(f"s{i}", f"p{i}", i % 2, rng.standard_normal((9, DIM), np.float32))
+        for i in range(12)
+    ]
+
+    def epochs(weights: Path | None) -> Iterator[EpochReport]:
+        job = fit(
+            tmp_path / "run",
+            bags,
+            config,
+            device="cpu",
+            resume=True,
+            teacher_weights=weights,
+            context={"encoder": "", "spec": {}, "class_names": ["no", "yes"]},
+        )
+        return (report for report in job if isinstance(report, EpochReport))
+
+    path = saved(tmp_path, state)
+    next(epochs(path))
+    path.unlink()  # the run has a copy
+    assert [report.epoch for report in epochs(None)] == [2, 3]
+    trained = load_tensors(tmp_path / "run" / "best.safetensors")
+    torch.testing.assert_close(
+        trained["model.teacher.embed.weight"],
+        state["attention_net.0.weight"],
+        atol=1e-5,
+        rtol=1e-5,
+    )
+
+
+def test_weights_that_do_not_fit_begin_no_run(tmp_path: Path) -> None:
+    bags = [Bag(f"s{i}", f"p{i}", i % 2, np.ones((3, 5), np.float32)) for i in range(4)]
+    config = TrainConfig(teacher="published_clam", projector_dim=0)
+    job = fit(
+        tmp_path / "run",
+        bags,
+        config,
+        teacher_weights=saved(tmp_path, clam_state()),
+        context={},
+    )
+    with pytest.raises(RunError, match="24"):
+        next(job)
+    assert not (tmp_path / "run").exists()

@@ -254,7 +254,8 @@ def train_epoch(
     ----------
     model : Weno
     optimisers : mapping
-        By part: "projector", "teacher", "student". Both stages move the projector.
+        By part: "projector", "teacher", "student", where it has weights. Both stages
+        move the projector.
     bags : PackedBags
     config : TrainConfig
     epoch : int
@@ -316,7 +317,7 @@ def teacher_step(
         if keep is not None and config.mining_full_view:
             mined = model.see(z, keep, group.sizes)
             loss = (loss + teacher_loss(model, mined, keep, group, config)) / 2
-    _descend(loss, optimisers["projector"], optimisers["teacher"])
+    _descend(loss, optimisers, "projector", "teacher")
     values = values_of(output).detach()  # (2, N)
     hidden = torch.zeros((), device=z.device)
     if keep is not None:
@@ -478,8 +479,7 @@ def student_step(
         logits.float(), targets, config.negative_weight, config.loss_epsilon
     )  # (n,)
     loss = (losses * weights).mean()
-    own = ["projector"] if model.shared else []
-    _descend(loss, *(optimisers[part] for part in [*own, "student"]))
+    _descend(loss, optimisers, *(["projector"] if model.shared else []), "student")
     return loss.detach(), labels
 
 
@@ -489,11 +489,12 @@ def _blurred(x: Tensor, config: TrainConfig) -> Tensor:
     return x + config.input_noise * torch.randn_like(x)  # (N, F)
 
 
-def _descend(loss: Tensor, *optimisers: Optimizer) -> None:
-    for optimiser in optimisers:
+def _descend(loss: Tensor, optimisers: Mapping[str, Optimizer], *parts: str) -> None:
+    moved = [optimisers[part] for part in parts if part in optimisers]
+    for optimiser in moved:
         optimiser.zero_grad()
     torch.autograd.backward(loss)
-    for optimiser in optimisers:
+    for optimiser in moved:
         optimiser.step()
 
 
@@ -504,14 +505,19 @@ def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
 
 
 def make_optimisers(model: Weno, config: TrainConfig) -> dict[str, Optimizer]:
-    """Return one optimiser for each part."""
+    """Return one optimiser for each part that has weights."""
     kinds = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    parts = {
+        name: list(getattr(model, name).parameters())
+        for name in ("projector", "teacher", "student")
+    }
     return {
         name: kinds[config.optimiser](
-            getattr(model, name).parameters(),
+            weights,
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             fused=True,
         )
-        for name in ("projector", "teacher", "student")
+        for name, weights in parts.items()
+        if weights
     }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CONFIG, CARD, SPLIT = "config.json", "card.json", "split.csv"
 ENVIRONMENT, METRICS = "environment.json", "metrics.jsonl"
 LAST, BEST = "last.safetensors", "best.safetensors"
+INITIAL = "initial.safetensors"  # of the teacher, where it does not begin at random
 _FORMAT = 1
 
 

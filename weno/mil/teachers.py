@@ -35,9 +35,9 @@ class TeacherOutput:
     attention : Tensor of shape (N,)
         Weight in the pooling; sums to 1 in a bag and is 0 where an instance is hidden.
     evidence : Tensor of shape (N,), optional
-        Logit of a bag that held this instance alone. Unlike a score it has a sign:
-        attention may look where a negative bag is told by. None where the teacher
-        cannot say it cheaply.
+        Logit of the instance by itself: of a bag that held nothing else, or of a
+        stream of instances. Unlike a score it has a sign: attention may look where a
+        negative bag is told by. None where the teacher cannot say it cheaply.
     """
 
     logits: Tensor

@@ -23,10 +23,12 @@ from weno.mil.checkpoint import (
 from weno.mil.evaluation import auc
 from weno.mil.network import EpochResult, Weno, make_optimisers, train_epoch
 from weno.mil.packed import PackedBags, device_memory
+from weno.mil.published import load_teacher
 from weno.mil.reports import EpochReport, StepReport
 from weno.mil.run_folder import (
     BEST,
     CONFIG,
+    INITIAL,
     LAST,
     append_metrics,
     check_resumable,
@@ -41,6 +43,8 @@ from weno.mil.splits import make_splits
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
+
+    from torch import nn
 
     from weno.mil.bags import Bag
     from weno.mil.config import TrainConfig
@@ -72,6 +76,7 @@ def fit_project(
     name: str | None = None,
     device: str = "auto",
     resume: bool = False,
+    teacher_weights: Path | None = None,
 ) -> Generator[StepReport | EpochReport, None, Path]:
     """Fit a run in a project, on its labelled slides; see `fit`.
 
@@ -85,6 +90,7 @@ def fit_project(
         Of the run; the time now if not given, or, with `resume`, the newest run.
     device : str
     resume : bool
+    teacher_weights : Path, optional
     """
     names = project.run_names()
     if name is None:
@@ -103,6 +109,7 @@ def fit_project(
         config,
         device=device,
         resume=resume,
+        teacher_weights=teacher_weights,
         context=run_context(project),
     )
 
@@ -114,6 +121,7 @@ def fit(
     *,
     device: str = "auto",
     resume: bool = False,
+    teacher_weights: Path | None = None,
     context: Mapping[str, Any],
 ) -> Generator[StepReport | EpochReport, None, Path]:
     """Train teacher and student in turn; yield at least once an epoch.
@@ -133,6 +141,10 @@ def fit(
         "auto", "cpu", "cuda" or another name that torch knows.
     resume : bool
         Go on with a run that was begun; begins one where there is none.
+    teacher_weights : Path, optional
+        Checkpoint of a published CLAM-SB or DSMIL for the teacher to begin with, see
+        `weno.mil.published.load_teacher`. It was trained on features as they are, so
+        the config should neither project nor standardise them.
     context : mapping
         "encoder", "spec" and "class_names", see `run_context`.
 
@@ -153,6 +165,8 @@ def fit(
     splits = make_splits(full, config)
     target = choose_device(device)
     if not (run_dir / CONFIG).exists():
+        if teacher_weights is not None:
+            _keep_weights(run_dir, Weno(full[0].width, config).teacher, teacher_weights)
         start_run(run_dir, bags, splits, config)
     elif resume:
         check_resumable(run_dir, bags, config)
@@ -165,6 +179,12 @@ def fit(
         outcomes.append(fold.outcome())
     finish_run(run_dir, bags, context, outcomes)
     return run_dir
+
+
+def _keep_weights(run_dir: Path, teacher: nn.Module, path: Path) -> None:
+    """Copy a foreign checkpoint into the run, where it is found when it resumes."""
+    load_teacher(teacher, path)
+    save_tensors(run_dir / INITIAL, teacher.state_dict())
 
 
 class _Fold:
@@ -189,6 +209,8 @@ class _Fold:
         if device.type == "cuda" and config.precision in ("auto", "tf32"):
             torch.set_float32_matmul_precision("high")
         self.model = Weno(bags[0].width, config)
+        if (run_dir / INITIAL).exists():
+            self.model.teacher.load_state_dict(load_tensors(run_dir / INITIAL))
         self.model.standardise.adapt(parts["train"])
         self.model.to(device)
         self.optimisers = make_optimisers(self.model, config)
