@@ -55,6 +55,8 @@ demo: $(STAMP)
 	$(SCREEN) $(BIN)/weno demo demo $(DEMO)
 
 test: export NAPARI_ASYNC := 0
+# The tests' tensors are small: threads would mostly wait for each other.
+test: export OMP_NUM_THREADS := 1
 test: $(TOOLS)
 	$(SCREEN) $(BIN)/python -m pytest $(ARGS)
 

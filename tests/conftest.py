@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 import tifffile
 
-# Torch works on small tensors here, whose threads mostly wait for each other.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
@@ -41,10 +38,3 @@ def _write_pyramid(path: Path, levels: list[np.ndarray], mpp: float | None) -> P
                 **resolution,
             )
     return path
-
-    """Let torch compute in one thread: small tensors mostly wait for the others."""
-    torch = pytest.importorskip("torch")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from weno.mil.bags import Bag
 
@@ -59,8 +59,10 @@ class Standardiser(nn.Module):
         """Return the centre of one whole slide, of shape (F,)."""
         if self.identity or not self.relative:
             return self.mean
-        trust = len(features) / (len(features) + _PRIOR_TILES)
-        return self.mean.lerp(features.median(dim=0).values, trust)  # (F,)
+        count = torch.tensor(
+            len(features), dtype=features.dtype, device=features.device
+        )
+        return self._centres(count, features.median(0).values)
 
     def familiarity(self, features: Tensor) -> Tensor:
         """Return the root mean square distance to the cohort, in its spread, (N,).
@@ -72,13 +74,24 @@ class Standardiser(nn.Module):
         return ((values - self.mean) / self.spread).square().mean(1).sqrt()
 
     def adapt(self, bags: Sequence[Bag]) -> None:
-        """Take the statistics of the training bags, one in memory at a time."""
-        self.mean.copy_(_mean(_read(bag) for bag in bags))
-        spread = _mean((_read(bag) - self.mean).square() for bag in bags)
-        self.spread.copy_(_deviation(spread))
-        centred = (_read(bag) - self.centre(_read(bag).float()) for bag in bags)
-        variance = _mean(values.square() for values in centred)
-        self.deviation.copy_(_deviation(variance))
+        """Take the statistics of the training bags, each of which is read once."""
+        said = [_statistics(bag) for bag in bags]
+        counts, means, variances, medians = map(torch.stack, zip(*said, strict=True))
+        share = (counts / counts.sum())[:, None]  # (B, 1)
+        mean = (share * means).sum(0)  # (F,)
+        self.mean.copy_(mean)
+        spread = (share * (variances + (means - mean).square())).sum(0)
+        self.spread.copy_(_deviation(spread, mean))
+        centres = self._centres(counts[:, None], medians)  # (B, F)
+        around = (share * (variances + (means - centres).square())).sum(0)
+        self.deviation.copy_(_deviation(around, mean))
+
+    def _centres(self, counts: Tensor, medians: Tensor) -> Tensor:
+        """Return where slides are centred, medians' shape, by their numbers of tiles."""
+        if self.identity or not self.relative:
+            return self.mean.expand_as(medians)
+        trust = counts / (counts + _PRIOR_TILES)
+        return torch.lerp(self.mean.to(medians), medians, trust)
 
 
 def _told(instances: Tensor) -> Tensor:
@@ -86,18 +99,15 @@ def _told(instances: Tensor) -> Tensor:
     return instances if instances.ndim == 2 else instances.double().mean((1, 2))
 
 
-def _read(bag: Bag) -> Tensor:
-    return _told(torch.from_numpy(bag.read())).double()
+def _statistics(bag: Bag) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return number of tiles, (), and mean, variance and median of each feature, (F,)."""
+    values = _told(torch.from_numpy(bag.read()))  # (N, F)
+    variance, mean = torch.var_mean(values.double(), 0, correction=0)
+    count = torch.tensor(len(values), dtype=torch.float64)
+    return count, mean, variance, values.median(0).values.double()
 
 
-def _mean(parts: Iterable[Tensor]) -> Tensor:
-    """Return the mean of rows that come in parts."""
-    count, total = 0, torch.zeros(())
-    for part in parts:
-        count, total = count + len(part), total + part.sum(0)
-    return total / count
-
-
-def _deviation(variance: Tensor) -> Tensor:
+def _deviation(variance: Tensor, mean: Tensor) -> Tensor:
     # A feature that is constant in training must not blow up elsewhere.
-    return torch.where(variance > 1e-12, variance.sqrt(), 1.0)
+    constant = variance <= 1e-12 * (1 + mean.square())
+    return torch.where(constant, 1.0, variance.sqrt())
