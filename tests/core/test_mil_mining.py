@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from weno.mil.config import TrainConfig
-from weno.mil.mining import MiningRule, keep_mask
-from weno.mil.network import Weno, mine
+from weno.mil.mining import MiningRule, keep_mask, mine
+from weno.mil.network import Weno
 from weno.mil.packed import Group
 from weno.mil.plugins import make_teacher
 

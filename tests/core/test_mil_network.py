@@ -9,14 +9,10 @@ import torch
 from weno.errors import RunError
 from weno.mil.bags import UNKNOWN, UNSURE, Bag
 from weno.mil.config import TrainConfig
+from weno.mil.descent import make_optimisers
 from weno.mil.evaluation import auc
-from weno.mil.network import (
-    Weno,
-    make_optimisers,
-    relabel,
-    student_loss,
-    train_epoch,
-)
+from weno.mil.losses import student_loss
+from weno.mil.network import Weno, relabel, train_epoch
 from weno.mil.packed import PackedBags
 from weno.mil.plugins import make_teacher
 from weno.mil.standardise import Standardiser

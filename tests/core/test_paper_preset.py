@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from weno.mil.bags import UNKNOWN, Bag
 from weno.mil.config import PRESETS, TrainConfig
+from weno.mil.descent import make_optimisers
 from weno.mil.losses import bag_loss, student_loss
-from weno.mil.network import Batch, Weno, make_optimisers, student_step, train_epoch
-from weno.mil.packed import PackedBags
+from weno.mil.network import Weno, student_step, train_epoch
+from weno.mil.packed import Batch, PackedBags
 
 PAPER = PRESETS["paper"]
 # The same path on widths that a test can afford.

@@ -13,8 +13,9 @@ from weno.errors import RunError
 from weno.mil.bags import Bag
 from weno.mil.checkpoint import load_tensors
 from weno.mil.config import TrainConfig
+from weno.mil.descent import make_optimisers
 from weno.mil.encoders import ENCODERS
-from weno.mil.network import Weno, make_optimisers, train_epoch
+from weno.mil.network import Weno, train_epoch
 from weno.mil.packed import PackedBags
 from weno.mil.reports import EpochReport
 from weno.mil.training import fit

@@ -13,15 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from weno.mil.bags import Bag
-from weno.mil.network import (
-    Batch,
-    Weno,
-    make_optimisers,
-    student_step,
-    teacher_step,
-    train_epoch,
-)
-from weno.mil.packed import PackedBags
+from weno.mil.descent import make_optimisers
+from weno.mil.network import Weno, student_step, teacher_step, train_epoch
+from weno.mil.packed import Batch, PackedBags
 from weno.mil.scores import choose_device, score_bags
 
 if TYPE_CHECKING:

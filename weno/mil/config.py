@@ -247,6 +247,13 @@ class TrainConfig:
     mining_keep: int = _setting(
         100, "Mining rest", "hardest tiles that are not easy (top_k)", (1, 10**6)
     )
+    mining_spare: float = _setting(
+        0.0,
+        "Mining spares",
+        "share of the tiles above the threshold that is never hidden, so that what is "
+        "left still deserves the label; 0 as published",
+        (0, 1),
+    )
     mining_max_drop: float = _setting(
         0.1, "Mining ceiling", "largest share of a bag that is hidden", (0, 1)
     )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from weno.mil.config import TrainConfig
+    from weno.mil.network import Weno
+    from weno.mil.packed import Group
 
 Mode = Literal["off", "threshold", "top_fraction", "top_k"]
 
@@ -33,6 +35,10 @@ class MiningRule:
         Mode "top_fraction" hides this share of the tiles.
     rest : int
         Mode "top_k" hides all but so many.
+    spare : float
+        Share of the tiles above `threshold` that stays, whatever the mode, so that what
+        is left of the bag still deserves its label; nothing else is hidden then. 0 is
+        the published rule: all of them may go, and others with them.
     max_drop : float
         Ceiling on the share of a bag that is hidden.
     min_keep : int
@@ -46,6 +52,7 @@ class MiningRule:
     threshold: float = 0.5
     fraction: float = 0.1
     rest: int = 100
+    spare: float = 0.0
     max_drop: float = 0.1
     min_keep: int = 1
     start: int = 0
@@ -59,6 +66,7 @@ class MiningRule:
             threshold=config.mining_threshold,
             fraction=config.mining_fraction,
             rest=config.mining_keep,
+            spare=config.mining_spare,
             max_drop=config.mining_max_drop,
             min_keep=config.mining_min_keep,
             start=config.mining_start,
@@ -90,13 +98,16 @@ def keep_mask(probability: Tensor, rule: MiningRule) -> Tensor:
     """
     count = len(probability)
     keep = torch.ones_like(probability, dtype=torch.bool)
+    easy = int((probability > rule.threshold).sum())
     wanted = {
         "off": 0,
-        "threshold": int((probability > rule.threshold).sum()),
+        "threshold": easy,
         "top_fraction": int(rule.fraction * count),
         "top_k": max(0, count - rule.rest),
     }[rule.mode]
     ceiling = int(rule.max_drop * count + 1e-9)
+    if rule.spare:
+        ceiling = min(ceiling, int((1 - rule.spare) * easy + 1e-9))
     dropped = min(wanted, ceiling, count - min(rule.min_keep, count))
     easiest_first = torch.argsort(probability, descending=True, stable=True)  # (N,)
     if dropped == count:
@@ -104,3 +115,27 @@ def keep_mask(probability: Tensor, rule: MiningRule) -> Tensor:
     else:
         keep[easiest_first[:dropped]] = False
     return keep
+
+
+@torch.no_grad()
+def mine(
+    model: Weno, group: Group, z: Tensor, config: TrainConfig, rule: MiningRule | None
+) -> Tensor | None:
+    """Return which tiles of a group are kept, (N,); None if nothing is mined.
+
+    Paper, section 3.3: in positive bags the student, in evaluation mode, says what is
+    too easy, on the very z that the teacher is about to see.
+    """
+    if rule is None or not config.distillation or not any(group.classes):
+        return None
+    model.student.eval()
+    probability = torch.sigmoid(model.student(group.x, z).float())  # (N,)
+    if config.mining_calibrated:
+        probability = model.calibrated(probability)
+    masks = [
+        keep_mask(p, rule) if label else torch.ones_like(p, dtype=torch.bool)
+        for p, label in zip(
+            torch.split(probability, group.sizes), group.classes, strict=True
+        )
+    ]
+    return torch.cat(masks)

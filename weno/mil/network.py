@@ -20,9 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from weno.mil.bags import UNSURE
+from weno.mil.crew import ALONE, Crew
+from weno.mil.descent import autocast, descend
 from weno.mil.encoders import Projector
 from weno.mil.losses import bag_loss, student_loss
-from weno.mil.mining import MiningRule, keep_mask
+from weno.mil.mining import MiningRule, mine
+from weno.mil.packed import Batch
 from weno.mil.plugins import make_teacher
 from weno.mil.standardise import Standardiser
 from weno.mil.teachers import PairHead, TeacherOutput, divided, joined
@@ -189,8 +192,11 @@ class Weno(nn.Module):
         -------
         Tensor of shape (N,)
         """
+        return self.labels_of(values_of(output))
+
+    def labels_of(self, values: Tensor) -> Tensor:
+        """Return pseudo-labels, (N,), of scores and evidences, (2, N)."""
         low, high = self.label_limits.T[..., None]  # (2, 1) each
-        values = values_of(output)  # (2, N)
         shares = torch.where(high > low, (values - low) / (high - low), 0.5)
         score, evidence = shares.clamp(_EPSILON, 1 - _EPSILON)  # (N,) each
         return torch.lerp(score, evidence, self.evidence_share)
@@ -247,6 +253,7 @@ def train_epoch(
     epoch: int,
     *,
     mining: bool = True,
+    crew: Crew = ALONE,
 ) -> Generator[Progress, None, EpochResult]:
     """Train one epoch: the teacher on every bag, then the student on every tile.
 
@@ -262,25 +269,32 @@ def train_epoch(
         1-based.
     mining : bool
         False switches mining off, whatever the config says.
+    crew : Crew
+        Processes that share every step.
     """
     rule = MiningRule.of(config).at(epoch) if mining else None
-    order = torch.randperm(len(bags)).tolist()
+    order = crew.agree(torch.randperm(len(bags))).tolist()
     size = config.bags_per_step
     groups = [order[i : i + size] for i in range(0, len(order), size)]
     steps = []
     for done, group in enumerate(groups):
-        steps.append(teacher_step(model, optimisers, bags.group(group), config, rule))
+        own = crew.share(group)
+        one = bags.group(own) if own else None
+        share = len(own) / len(group)
+        steps.append(teacher_step(model, optimisers, one, config, rule, share, crew))
         yield Progress("teacher", done + 1, len(groups))
     losses, hidden, low, high = map(torch.stack, zip(*steps, strict=True))
+    crew.add([losses, hidden])
 
     labels = None
     if config.clean_labels:
-        labels = relabel(model, bags, config)  # (N,)
+        labels = relabel(model, bags, config, crew)  # (N,)
     else:
-        model.label_limits.copy_(torch.stack([low.amin(0), high.amax(0)], 1))
+        limits = [crew.gather(low).amin((0, 1)), crew.gather(high).amax((0, 1))]
+        model.label_limits.copy_(torch.stack(limits, 1))
     student_loss = None
     if config.distillation and epoch > config.teacher_epochs:
-        stage = _student_stage(model, optimisers, bags, labels, config)
+        stage = _student_stage(model, optimisers, bags, labels, config, crew)
         student_loss, labels = yield from stage
     elif labels is None:
         labels = torch.zeros(len(bags.positive), device=bags.positive.device)
@@ -298,16 +312,40 @@ class TeacherStep(NamedTuple):
     low: Tensor  # (2,) of the visible scores and evidences
     high: Tensor  # (2,)
 
+    @classmethod
+    def without_bags(cls, device: torch.device) -> TeacherStep:
+        """Return what a process did whose crew had fewer bags than members."""
+        none, far = torch.zeros((), device=device), torch.full((2,), torch.inf)
+        return cls(none, none, far.to(device), -far.to(device))
+
 
 def teacher_step(
     model: Weno,
     optimisers: Mapping[str, Optimizer],
-    group: Group,
+    group: Group | None,
     config: TrainConfig,
     rule: MiningRule | None,
+    share: float = 1.0,
+    crew: Crew = ALONE,
 ) -> TeacherStep:
-    """Move projector and teacher towards the labels of bags."""
+    """Move projector and teacher towards the labels of bags.
+
+    Parameters
+    ----------
+    model : Weno
+    optimisers : mapping
+    group : Group, optional
+        This process's bags; None if there is none for it.
+    config : TrainConfig
+    rule : MiningRule, optional
+    share : float
+        Of the step's bags that are in the group.
+    crew : Crew
+    """
     model.train()
+    if group is None:
+        descend(None, optimisers, "projector", "teacher", crew=crew)
+        return TeacherStep.without_bags(model.threshold.device)
     with autocast(config, group.x.device):
         z = model.projector(_blurred(group.x, config))  # (N, D)
         keep = mine(model, group, z.detach(), config, rule)
@@ -317,7 +355,8 @@ def teacher_step(
         if keep is not None and config.mining_full_view:
             mined = model.see(z, keep, group.sizes)
             loss = (loss + teacher_loss(model, mined, keep, group, config)) / 2
-    _descend(loss, optimisers, "projector", "teacher")
+    loss = loss * share
+    descend(loss, optimisers, "projector", "teacher", crew=crew)
     values = values_of(output).detach()  # (2, N)
     hidden = torch.zeros((), device=z.device)
     if keep is not None:
@@ -346,31 +385,9 @@ def teacher_loss(
 
 
 @torch.no_grad()
-def mine(
-    model: Weno, group: Group, z: Tensor, config: TrainConfig, rule: MiningRule | None
-) -> Tensor | None:
-    """Return which tiles of a group are kept, (N,); None if nothing is mined.
-
-    Paper, section 3.3: in positive bags the student, in evaluation mode, says what is
-    too easy, on the very z that the teacher is about to see.
-    """
-    if rule is None or not config.distillation or not any(group.classes):
-        return None
-    model.student.eval()
-    probability = torch.sigmoid(model.student(group.x, z).float())  # (N,)
-    if config.mining_calibrated:
-        probability = model.calibrated(probability)
-    masks = [
-        keep_mask(p, rule) if label else torch.ones_like(p, dtype=torch.bool)
-        for p, label in zip(
-            torch.split(probability, group.sizes), group.classes, strict=True
-        )
-    ]
-    return torch.cat(masks)
-
-
-@torch.no_grad()
-def relabel(model: Weno, bags: PackedBags, config: TrainConfig) -> Tensor:
+def relabel(
+    model: Weno, bags: PackedBags, config: TrainConfig, crew: Crew = ALONE
+) -> Tensor:
     """Refresh the label limits and label every tile from a clean pass.
 
     The teacher scores in evaluation mode, so that neither dropout nor the drift of
@@ -384,20 +401,20 @@ def relabel(model: Weno, bags: PackedBags, config: TrainConfig) -> Tensor:
         switched off).
     """
     model.eval()
-    with autocast(config, bags.device):
-        output = joined(
-            [
-                model.see(model.projector(group.x), None, group.sizes)
-                for group in bags.groups()
-            ]
-        )
+    values = torch.zeros(2, len(bags.positive), device=bags.device)  # score, evidence
+    for chosen in crew.share(bags.portions()):
+        group = bags.group(chosen)
+        with autocast(config, bags.device):
+            output = model.see(model.projector(group.x), None, group.sizes)
+        values[:, bags.span(chosen)] = values_of(output)
+    crew.add([values])
     tail = [config.label_tail, 100 - config.label_tail]
-    limits = np.percentile(values_of(output).cpu().numpy(), tail, axis=1).T  # (2, 2)
+    limits = np.percentile(values.cpu().numpy(), tail, axis=1).T  # (2, 2)
     new = model.label_limits.new_tensor(limits)
     if not model.label_limits.isnan().any():
         new.lerp_(model.label_limits, config.label_memory)
     model.label_limits.copy_(new)
-    return _true_negatives(model.pseudo_labels(output), bags.positive, config)
+    return _true_negatives(model.labels_of(values), bags.positive, config)
 
 
 def _true_negatives(labels: Tensor, positive: Tensor, config: TrainConfig) -> Tensor:
@@ -410,42 +427,27 @@ def _student_stage(
     bags: PackedBags,
     labels: Tensor | None,
     config: TrainConfig,
+    crew: Crew,
 ) -> Generator[Progress, None, tuple[float, Tensor]]:
     """Train the student on all tiles in random order; return mean loss and labels."""
     kept = torch.zeros(len(bags.positive), device=bags.device)  # (N,)
     count = -(-len(kept) // config.batch_size)
     losses = []
-    for done, (index, x) in enumerate(bags.shuffled(config.batch_size)):
+    for done, (index, x) in enumerate(bags.shuffled(config.batch_size, crew)):
+        own = crew.share(index)
         batch = Batch(
-            x,
-            bags.positive[index],
-            bags.verdicts[index],
-            None if labels is None else labels[index],
+            crew.share(x),
+            bags.positive[own],
+            bags.verdicts[own],
+            None if labels is None else labels[own],
         )
-        loss, kept[index] = student_step(model, optimisers, batch, config)
+        share = len(own) / len(index)
+        loss, kept[own] = student_step(model, optimisers, batch, config, share, crew)
         losses.append(loss)
         yield Progress("student", done + 1, count)
-    return torch.stack(losses).mean().item(), kept if labels is None else labels
-
-
-class Batch(NamedTuple):
-    """Instances of any bags.
-
-    Parameters
-    ----------
-    x : Tensor of shape (n, F)
-    positive : Tensor of shape (n,), bool
-        Which are of positive bags.
-    verdicts : Tensor of shape (n,), int8
-        People's answers: 1, 0, `UNKNOWN` or `UNSURE`.
-    labels : Tensor of shape (n,), optional
-        Pseudo-labels; None asks the teacher as it is now, in training mode.
-    """
-
-    x: Tensor
-    positive: Tensor
-    verdicts: Tensor
-    labels: Tensor | None
+    each = torch.stack(losses)
+    crew.add([each, kept])
+    return each.mean().item(), kept if labels is None else labels
 
 
 def student_step(
@@ -453,8 +455,21 @@ def student_step(
     optimisers: Mapping[str, Optimizer],
     batch: Batch,
     config: TrainConfig,
+    share: float = 1.0,
+    crew: Crew = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """Move projector and student towards the labels of a batch.
+
+    Parameters
+    ----------
+    model : Weno
+    optimisers : mapping
+    batch : Batch
+        This process's tiles.
+    config : TrainConfig
+    share : float
+        Of the step's tiles that are in the batch.
+    crew : Crew
 
     Returns
     -------
@@ -478,8 +493,9 @@ def student_step(
     losses = student_loss(
         logits.float(), targets, config.negative_weight, config.loss_epsilon
     )  # (n,)
-    loss = (losses * weights).mean()
-    _descend(loss, optimisers, *(["projector"] if model.shared else []), "student")
+    loss = (losses * weights).mean() * share if len(losses) else losses.sum()
+    moved = ["projector", "student"] if model.shared else ["student"]
+    descend(loss, optimisers, *moved, crew=crew)
     return loss.detach(), labels
 
 
@@ -487,37 +503,3 @@ def _blurred(x: Tensor, config: TrainConfig) -> Tensor:
     if not config.input_noise or config.encoder:
         return x
     return x + config.input_noise * torch.randn_like(x)  # (N, F)
-
-
-def _descend(loss: Tensor, optimisers: Mapping[str, Optimizer], *parts: str) -> None:
-    moved = [optimisers[part] for part in parts if part in optimisers]
-    for optimiser in moved:
-        optimiser.zero_grad()
-    torch.autograd.backward(loss)
-    for optimiser in moved:
-        optimiser.step()
-
-
-def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
-    """Return the context that computes in bf16 where the config asks for it."""
-    enabled = config.precision == "bf16"
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
-def make_optimisers(model: Weno, config: TrainConfig) -> dict[str, Optimizer]:
-    """Return one optimiser for each part that has weights."""
-    kinds = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-    parts = {
-        name: list(getattr(model, name).parameters())
-        for name in ("projector", "teacher", "student")
-    }
-    return {
-        name: kinds[config.optimiser](
-            weights,
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-        for name, weights in parts.items()
-        if weights
-    }

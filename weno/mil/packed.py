@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from weno.errors import import_extra
+from weno.mil.crew import ALONE, Crew
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,6 +53,26 @@ class Group(NamedTuple):
     labels: Tensor
     sizes: list[int]
     classes: list[int]
+
+
+class Batch(NamedTuple):
+    """Instances of any bags.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, F)
+    positive : Tensor of shape (n,), bool
+        Which are of positive bags.
+    verdicts : Tensor of shape (n,), int8
+        People's answers: 1, 0, `UNKNOWN` or `UNSURE`.
+    labels : Tensor of shape (n,), optional
+        Pseudo-labels; None asks the teacher as it is now, in training mode.
+    """
+
+    x: Tensor
+    positive: Tensor
+    verdicts: Tensor
+    labels: Tensor | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,23 +162,33 @@ class PackedBags:
             [self.classes[b] for b in chosen],
         )
 
-    def groups(self) -> Iterator[Group]:
-        """Yield all bags in order, small ones together, to be looked at only."""
-        chosen: list[int] = []
+    def portions(self) -> list[list[int]]:
+        """Return all bags in order, small ones together, to be looked at only."""
+        portions: list[list[int]] = []
+        room = 0
         for b, size in enumerate(self.sizes):
-            if chosen and size + sum(self.sizes[c] for c in chosen) > _TOGETHER:
-                yield self.group(chosen)
-                chosen = []
-            chosen.append(b)
-        yield self.group(chosen)
+            if size > room:
+                portions.append([])
+                room = _TOGETHER
+            portions[-1].append(b)
+            room -= size
+        return portions
 
-    def shuffled(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def span(self, chosen: Sequence[int]) -> slice:
+        """Return where the instances of neighbouring bags lie in `x`."""
+        return slice(self.slices[chosen[0]].start, self.slices[chosen[-1]].stop)
+
+    def shuffled(
+        self, size: int, crew: Crew = ALONE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all instances once, in random order.
 
         Parameters
         ----------
         size : int
             Instances of a batch; the last one may be smaller.
+        crew : Crew
+            Processes that need the same order.
 
         Yields
         ------
@@ -165,9 +196,9 @@ class PackedBags:
         x : Tensor of shape (n, F)
         """
         if isinstance(self.x, StreamedRows):
-            yield from self.x.shuffled(size)
+            yield from self.x.shuffled(size, crew)
             return
-        order = torch.randperm(len(self.x)).to(self.device)
+        order = crew.agree(torch.randperm(len(self.x))).to(self.device)
         for index in torch.split(order, size):
             yield index, self.x[index]
 
@@ -193,8 +224,10 @@ class StreamedRows:
     ) -> None:
         self._bags, self._ends = bags, np.asarray(ends)
         self._device, self._standardise = device, standardise
-        self._centres: dict[int, Tensor] = {}
-        one = bags[0].read(slice(1)).nbytes
+        first = bags[0].read(slice(1))
+        self._known = np.zeros(len(bags), bool)  # which centres have been looked up
+        self._centres = torch.empty(len(bags), len(standardise.mean), device=device)
+        one = first.nbytes
         self.nbytes = one * int(self._ends[-1])
         self._pool = max(1, _POOL_BYTES // max(1, one) // _BLOCK)  # blocks
 
@@ -208,26 +241,29 @@ class StreamedRows:
         inside = slice(rows.start - start, rows.stop - start)
         x = torch.from_numpy(self._bags[b].read(inside)).to(self._device)
         whole = inside == slice(0, len(self._bags[b]))
-        if b not in self._centres:
+        if not self._known[b]:
             every = x if whole else torch.from_numpy(self._bags[b].read())
             self._centres[b] = self._standardise.centre(every.to(self._device))
+            self._known[b] = True
         return self._standardise.apply_centre(x, self._centres[b])
 
-    def shuffled(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def shuffled(
+        self, size: int, crew: Crew = ALONE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all instances once: blocks at random, mixed with those read next."""
         blocks = [
             slice(start, min(start + _BLOCK, stop))
             for first, stop in itertools.pairwise(self._ends.tolist())
             for start in range(first, stop, _BLOCK)
         ]
-        order = torch.randperm(len(blocks)).tolist()
+        order = crew.agree(torch.randperm(len(blocks))).tolist()
         left: list[tuple[Tensor, Tensor]] = []
         for begin in range(0, len(order), self._pool):
             chosen = [blocks[i] for i in order[begin : begin + self._pool]]
             index = torch.cat([torch.arange(s.start, s.stop) for s in chosen])
             x = torch.cat([*(part for _, part in left), *(self[s] for s in chosen)])
             index = torch.cat([*(part for part, _ in left), index.to(self._device)])
-            mixed = torch.randperm(len(index)).to(self._device)
+            mixed = crew.agree(torch.randperm(len(index))).to(self._device)
             last = begin + self._pool >= len(order)
             full = len(index) if last else len(index) // size * size
             for part in torch.split(mixed[:full], size):

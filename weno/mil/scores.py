@@ -10,8 +10,9 @@ import torch
 from torch.nn import functional
 
 from weno.errors import RunError
+from weno.mil.crew import ALONE, Crew
+from weno.mil.descent import autocast
 from weno.mil.evaluation import auc
-from weno.mil.network import autocast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,11 +61,14 @@ class BagScores:
 
 
 @torch.no_grad()
-def score_bags(model: Weno, bags: PackedBags, config: TrainConfig) -> BagScores:
+def score_bags(
+    model: Weno, bags: PackedBags, config: TrainConfig, crew: Crew = ALONE
+) -> BagScores:
     """Score bags in evaluation mode."""
     model.eval()
-    parts = []
-    for group in bags.groups():
+    table = torch.zeros(4, len(bags), device=bags.device)
+    for chosen in crew.share(bags.portions()):
+        group = bags.group(chosen)
         with autocast(config, bags.device):
             judged = model.judge(group.x, group.sizes)
         per_bag = torch.split(judged.probability, group.sizes)
@@ -72,8 +76,9 @@ def score_bags(model: Weno, bags: PackedBags, config: TrainConfig) -> BagScores:
         student = bag_maximum(judged.probability, group.sizes)
         logits = judged.teacher.logits.float()
         mixed = torch.nan * logits if judged.mixed is None else judged.mixed.float()
-        parts.append(torch.stack([logits, student, top, mixed]))  # (4, b)
-    logits, student, top, mixed = torch.cat(parts, 1)  # (B,) each
+        table[:, chosen] = torch.stack([logits, student, top, mixed])  # (4, b)
+    crew.add([table])
+    logits, student, top, mixed = table  # (B,) each
     loss = functional.binary_cross_entropy_with_logits(logits, bags.labels)
     return BagScores(
         np.array(bags.classes),

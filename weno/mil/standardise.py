@@ -75,8 +75,15 @@ class Standardiser(nn.Module):
 
     def adapt(self, bags: Sequence[Bag]) -> None:
         """Take the statistics of the training bags, each of which is read once."""
-        said = [_statistics(bag) for bag in bags]
-        counts, means, variances, medians = map(torch.stack, zip(*said, strict=True))
+        # One block for all: small tensors that stay, made between large ones that go,
+        # would keep the heap from being used again.
+        table = torch.empty(3, len(bags), len(self.mean), dtype=torch.float64)
+        for b, bag in enumerate(bags):
+            values = _told(torch.from_numpy(bag.read()))  # (N, F)
+            table[:2, b] = torch.stack(torch.var_mean(values.double(), 0, correction=0))
+            table[2, b] = values.median(0).values
+        variances, means, medians = table  # (B, F) each
+        counts = torch.tensor([len(bag) for bag in bags], dtype=torch.float64)
         share = (counts / counts.sum())[:, None]  # (B, 1)
         mean = (share * means).sum(0)  # (F,)
         self.mean.copy_(mean)
@@ -87,7 +94,7 @@ class Standardiser(nn.Module):
         self.deviation.copy_(_deviation(around, mean))
 
     def _centres(self, counts: Tensor, medians: Tensor) -> Tensor:
-        """Return where slides are centred, medians' shape, by their numbers of tiles."""
+        """Return centres of slides from their numbers of tiles and medians, (B, F)."""
         if self.identity or not self.relative:
             return self.mean.expand_as(medians)
         trust = counts / (counts + _PRIOR_TILES)
@@ -97,14 +104,6 @@ class Standardiser(nn.Module):
 def _told(instances: Tensor) -> Tensor:
     """Return features as they are, (N, F); of pixels, (N, H, W, 3), mean colours."""
     return instances if instances.ndim == 2 else instances.double().mean((1, 2))
-
-
-def _statistics(bag: Bag) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return number of tiles, (), and mean, variance and median of each feature, (F,)."""
-    values = _told(torch.from_numpy(bag.read()))  # (N, F)
-    variance, mean = torch.var_mean(values.double(), 0, correction=0)
-    count = torch.tensor(len(values), dtype=torch.float64)
-    return count, mean, variance, values.median(0).values.double()
 
 
 def _deviation(variance: Tensor, mean: Tensor) -> Tensor:

@@ -20,8 +20,10 @@ from weno.mil.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
+from weno.mil.crew import ALONE, Crew
+from weno.mil.descent import make_optimisers
 from weno.mil.evaluation import auc
-from weno.mil.network import EpochResult, Weno, make_optimisers, train_epoch
+from weno.mil.network import EpochResult, Weno, train_epoch
 from weno.mil.packed import PackedBags, device_memory
 from weno.mil.published import load_teacher
 from weno.mil.reports import EpochReport, StepReport
@@ -77,6 +79,7 @@ def fit_project(
     device: str = "auto",
     resume: bool = False,
     teacher_weights: Path | None = None,
+    crew: Crew = ALONE,
 ) -> Generator[StepReport | EpochReport, None, Path]:
     """Fit a run in a project, on its labelled slides; see `fit`.
 
@@ -91,6 +94,7 @@ def fit_project(
     device : str
     resume : bool
     teacher_weights : Path, optional
+    crew : Crew
     """
     names = project.run_names()
     if name is None:
@@ -110,6 +114,7 @@ def fit_project(
         device=device,
         resume=resume,
         teacher_weights=teacher_weights,
+        crew=crew,
         context=run_context(project),
     )
 
@@ -122,6 +127,7 @@ def fit(
     device: str = "auto",
     resume: bool = False,
     teacher_weights: Path | None = None,
+    crew: Crew = ALONE,
     context: Mapping[str, Any],
 ) -> Generator[StepReport | EpochReport, None, Path]:
     """Train teacher and student in turn; yield at least once an epoch.
@@ -145,6 +151,10 @@ def fit(
         Checkpoint of a published CLAM-SB or DSMIL for the teacher to begin with, see
         `weno.mil.published.load_teacher`. It was trained on features as they are, so
         the config should neither project nor standardise them.
+    crew : Crew
+        Processes that train together, see `weno.mil.crew.launch`: each calls this with
+        the same arguments, and its own device. The first one writes the folder, which
+        all of them must see.
     context : mapping
         "encoder", "spec" and "class_names", see `run_context`.
 
@@ -164,20 +174,25 @@ def fit(
     full = [bag for bag in bags if len(bag)]
     splits = make_splits(full, config)
     target = choose_device(device)
-    if not (run_dir / CONFIG).exists():
+    begun = (run_dir / CONFIG).exists()
+    crew.wait()  # until all have looked
+    if begun and not resume:
+        raise RunError(f"{run_dir}: there is a run already; resume it or name another")
+    if begun:
+        check_resumable(run_dir, bags, config)
+    elif crew.first:
         if teacher_weights is not None:
             _keep_weights(run_dir, Weno(full[0].width, config).teacher, teacher_weights)
         start_run(run_dir, bags, splits, config)
-    elif resume:
-        check_resumable(run_dir, bags, config)
-    else:
-        raise RunError(f"{run_dir}: there is a run already; resume it or name another")
+    crew.wait()
     outcomes = []
     for number, split in enumerate(splits, 1 if config.folds else 0):
-        fold = _Fold(run_dir, full, split, config, number, target)
+        fold = _Fold(run_dir, full, split, config, number, target, crew)
         yield from fold.train()
         outcomes.append(fold.outcome())
-    finish_run(run_dir, bags, context, outcomes)
+    if crew.first:
+        finish_run(run_dir, bags, context, outcomes)
+    crew.wait()
     return run_dir
 
 
@@ -198,8 +213,9 @@ class _Fold:
         config: TrainConfig,
         fold: int,
         device: torch.device,
+        crew: Crew,
     ) -> None:
-        self.config, self.fold, self.run_dir = config, fold, run_dir
+        self.config, self.fold, self.crew = config, fold, crew
         self.folder = fold_folder(run_dir, fold, config.folds)
         parts = {
             name: [bag for bag in bags if split[bag.slide_id] == name]
@@ -213,6 +229,8 @@ class _Fold:
             self.model.teacher.load_state_dict(load_tensors(run_dir / INITIAL))
         self.model.standardise.adapt(parts["train"])
         self.model.to(device)
+        if not crew.first:  # other dropout and augmentation for its part of a step
+            torch.manual_seed(config.seed * 1000 + fold + 10**9 * crew.rank)
         self.optimisers = make_optimisers(self.model, config)
         memory = config.feature_memory * 1e9 or device_memory(device) / 2
         share = memory / sum(len(bag) for bag in bags)  # bytes a tile
@@ -234,7 +252,10 @@ class _Fold:
         last = self.folder / LAST
         if last.exists():
             self.state = restore_checkpoint(last, self.model, self.optimisers)
-        keep_metrics(self.folder, self.state.epoch)
+            if not self.crew.first:
+                torch.manual_seed(10**9 * self.crew.rank + self.state.epoch)
+        if self.crew.first:
+            keep_metrics(self.folder, self.state.epoch)
         while not self.state.is_finished(self.config):
             yield from self._epoch()
 
@@ -244,11 +265,17 @@ class _Fold:
         report = self._judge(result, started)
         if report.is_best:
             self._choose_threshold()
+        if self.crew.first:
+            self._save(report)
+        self.crew.wait()
+        yield from self._pause(report)
+
+    def _save(self, report: EpochReport) -> None:
+        if report.is_best:
             save_tensors(self.folder / BEST, self._tensors())
         # Metrics before the checkpoint: a kill between the two is repaired on resume.
         append_metrics(self.folder, asdict(report))
         save_checkpoint(self.folder / LAST, self.model, self.optimisers, self.state)
-        yield from self._pause(report)
 
     def _steps(self) -> Generator[StepReport | EpochReport, None, EpochResult]:
         """Train one epoch, reporting every now and then."""
@@ -260,6 +287,7 @@ class _Fold:
             config,
             epoch,
             mining=self.state.may_mine(config),
+            crew=self.crew,
         )
         while True:
             try:
@@ -292,7 +320,7 @@ class _Fold:
         config = self.config
         scores = None
         if "val" in self.bags:
-            scores = score_bags(self.model, self.bags["val"], config)
+            scores = self._scores("val")
         if not math.isfinite(result.teacher_loss + (result.student_loss or 0)):
             raise RunError(
                 f"training diverged in epoch {self.state.epoch + 1} (a loss is not "
@@ -349,11 +377,14 @@ class _Fold:
         """Set the decision threshold, on training bags where validation cannot."""
         for name in ("val", "train"):
             if name in self.bags:
-                scores = score_bags(self.model, self.bags[name], self.config)
+                scores = self._scores(name)
                 if len(set(scores.labels)) == 2:
                     threshold = best_threshold(scores.labels, scores.teacher)
                     self.model.threshold.fill_(threshold)
                     return
+
+    def _scores(self, split: str) -> BagScores:
+        return score_bags(self.model, self.bags[split], self.config, self.crew)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         return {f"model.{k}": v for k, v in self.model.state_dict().items()}
@@ -368,7 +399,7 @@ class _Fold:
             "threshold": self.model.threshold.item(),
             "label_limits": self.model.label_limits.tolist(),
             "metrics": {
-                name: score_bags(self.model, self.bags[name], self.config).metrics()
+                name: self._scores(name).metrics()
                 for name in ("val", "test")
                 if name in self.bags
             },

@@ -1,0 +1,133 @@
+"""Processes that train one model together: each takes its share of every step.
+
+Every process holds the whole model and comes to the same weights. Of a step's bags or
+tiles each computes its own, with the sum of its losses divided by the number of all;
+the gradients, added up, are then those of a single process. A model's forward is called
+in parts here, teacher and student each with its own, so no module is wrapped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import torch
+
+from weno.errors import RunError, import_extra
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+T = TypeVar("T", covariant=True)
+
+
+class Sliceable(Protocol[T]):
+    """What a share can be cut from: a list or a tensor."""
+
+    def __getitem__(self, part: slice, /) -> T: ...
+
+
+class Crew:
+    """One process alone, and what several do otherwise.
+
+    Attributes
+    ----------
+    rank, size : int
+        Which of the processes this is, from 0, and how many there are.
+    """
+
+    rank = 0
+    size = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return self.rank == 0
+
+    def share(self, items: Sliceable[T]) -> T:
+        """Return this process's part: of `size` items in a row, one each."""
+        return items[self.rank :: self.size]
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors of one dtype by their sums over the processes."""
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Return a tensor of every process, of shape (size, …)."""
+        table = tensor.new_zeros(self.size, *tensor.shape)
+        table[self.rank] = tensor
+        self.add([table])
+        return table
+
+    def agree(self, tensor: Tensor) -> Tensor:
+        """Return the first process's tensor."""
+        return tensor
+
+    def wait(self) -> None:
+        """Go on when all have come here."""
+
+
+ALONE = Crew()
+
+
+class FabricCrew(Crew):
+    """The processes that Lightning Fabric has started, on one machine or several.
+
+    Parameters
+    ----------
+    fabric : lightning_fabric.Fabric
+        Launched.
+    """
+
+    def __init__(self, fabric: Any) -> None:
+        self._fabric = fabric
+        self.rank = int(fabric.global_rank)
+        self.size = int(fabric.world_size)
+        self.device: torch.device = fabric.device
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        # One message for all: a step's time is latency, not bytes.
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        total = self._fabric.all_reduce(flat, reduce_op="sum")
+        sizes = [tensor.numel() for tensor in tensors]
+        for tensor, part in zip(tensors, torch.split(total, sizes), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def agree(self, tensor: Tensor) -> Tensor:
+        said: Tensor = self._fabric.broadcast(tensor)
+        return said.to(tensor.device)
+
+    def wait(self) -> None:
+        self._fabric.barrier()
+
+
+def launch(devices: int, device: str = "auto", *, nodes: int = 1) -> FabricCrew:
+    """Start the other processes of a crew, by running this program once more for each.
+
+    Under torchrun or SLURM, which start them by themselves, only join them.
+
+    Parameters
+    ----------
+    devices : int
+        Processes of this machine: one for each GPU.
+    device : str
+        "auto", "cuda" or "cpu".
+    nodes : int
+        Machines.
+
+    Raises
+    ------
+    MissingExtra
+        If Lightning Fabric is not installed.
+    RunError
+        If there are not so many devices.
+    """
+    lightning = import_extra("lightning_fabric", "multi")
+    try:
+        fabric = lightning.Fabric(
+            accelerator=device, devices=devices, num_nodes=nodes, strategy="ddp"
+        )
+    except Exception as error:
+        raise RunError(f"cannot train on {devices} x {device}: {error}") from error
+    fabric.launch()
+    return FabricCrew(fabric)
