@@ -22,7 +22,7 @@ from napari_weno.new_project import NewProjectForm
 from napari_weno.prepare import PrepareBox
 from napari_weno.session import session_of
 from napari_weno.slide_table import SlideTable
-from napari_weno.survey import summary, survey
+from napari_weno.survey import question_text, summary, survey
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,11 +180,12 @@ class CohortWidget(Dock):
         project = self._session.project
         if project is None:
             return
-        self.table.show_states(found.states, project.class_names[1])
+        self.table.show_states(found.states, found.positive)
         self.prepare.show_unprepared(
             [state.row.slide_id for state in found.states if not state.has_features]
         )
         if found.tiles is not None or self._tiles is None:
             self._tiles = found.tiles
-        self.summary.setText(summary(found.states, self._tiles))
+        told = [question_text(project), summary(found.states, self._tiles)]
+        self.summary.setText(" · ".join(filter(None, told)))
         self._on_slide(self._session.opened)

@@ -46,7 +46,11 @@ class NewProjectForm(QGroupBox):
             "slides",
         )
         self.negative = _line("", "What to call slides without the finding")
-        self.positive = _line("", "What to call slides with the finding")
+        self.positive = _line(
+            "",
+            "What to call slides with the finding; several classes with commas between "
+            "them, the one to tell from all others last",
+        )
         self.negative.setText("negative")
         self.positive.setText("positive")
         self.tile_um = _number(128.0, 16.0, 4096.0, 1, " µm")
@@ -101,11 +105,13 @@ class NewProjectForm(QGroupBox):
                 icc=self.icc.isChecked(),
             ),
             encoder=self.encoder.currentText().strip(),
-            class_names=(
-                self.negative.text().strip() or "negative",
-                self.positive.text().strip() or "positive",
-            ),
+            class_names=self._class_names(),
         )
+
+    def _class_names(self) -> list[str]:
+        positive = [name.strip() for name in self.positive.text().split(",")]
+        names = list(filter(None, positive)) or ["positive"]
+        return [self.negative.text().strip() or "negative", *names]
 
     def _lay_out(self) -> None:
         classes = QHBoxLayout()

@@ -59,6 +59,7 @@ class ReviewWidget(Dock):
         super().__init__()
         self._session: Session = session_of(viewer)
         self._round: ReviewRound | None = None
+        self._names = ("negative", "positive")
         self._held = ExitStack()
         self._curtain = Curtain(self._session)
         self._keys = ReviewKeys(parent=self)
@@ -141,12 +142,15 @@ class ReviewWidget(Dock):
             return
         folder = project.review_dir
         try:
+            # What was answered about another class is not answered here.
+            asking = project.asked_by(queue.run)
+            runs = asking.runs_asking()
             store = self._held.enter_context(
-                ReviewStore(folder, self.setup.reviewer.text().strip())
+                ReviewStore(folder, self.setup.reviewer.text().strip(), runs)
             )
-            others = read_verdicts(folder)
+            others = read_verdicts(folder, runs)
             write_queue(queue_path(folder, queue.run), queue)
-        except (ReviewError, OSError) as error:
+        except (WenoError, OSError) as error:
             self._held.close()
             self.setup.job.say(str(error))
             show_error(str(error))
@@ -154,7 +158,8 @@ class ReviewWidget(Dock):
         self._held.callback(_uncover, self._session, self._curtain)
         others.pop(store.reviewer, None)
         self._round = ReviewRound(queue, store, others)
-        self.page.set_classes(project.class_names)
+        self._names = asking.class_names
+        self.page.set_classes(self._names)
         say(self.page.last, "")
         self.start.hide()
         self.page.show()
@@ -226,7 +231,7 @@ class ReviewWidget(Dock):
 
     def _describe(self, *, hidden: bool) -> None:
         """Say in words where the review stands."""
-        current, page, names = self._round, self.page, self._class_names()
+        current, page, names = self._round, self.page, self._names
         if current is None:
             return
         counts = current.counts()
@@ -250,12 +255,8 @@ class ReviewWidget(Dock):
         if prediction and prediction.content_hash == item.tile.content_hash:
             known.append(values_text(prediction, item.index))
         if current and (said := current.others_on(item.tile)):
-            known.append(others_text(said, self._class_names()))
+            known.append(others_text(said, self._names))
         return "\n".join(known)
-
-    def _class_names(self) -> tuple[str, str]:
-        project = self._session.project
-        return project.class_names if project else ("negative", "positive")
 
     def _act(self, action: str) -> None:
         """Do what a key or a button stands for."""
@@ -277,7 +278,7 @@ class ReviewWidget(Dock):
         current = self._round
         if current is None:
             return
-        item, names = current.item, self._class_names()
+        item, names = current.item, self._names
         if not self._is_open(item.tile) and verdict is not Verdict.SKIP:
             # Another slide was opened meanwhile: nobody answers what is not seen.
             self._show_tile()
@@ -315,7 +316,7 @@ class ReviewWidget(Dock):
             say(self.page.last, f"There is nothing to {action}.")
             return
         done = "Taken back" if action == "undo" else "Given again"
-        name = verdict_name(event.verdict, self._class_names())
+        name = verdict_name(event.verdict, self._names)
         say(self.page.last, f"{done}: {name} · {event.tile.slide_id}")
         self._show_tile()
 

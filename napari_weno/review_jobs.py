@@ -11,7 +11,7 @@ from weno.project import safe_name
 from weno.review import build_queue, read_verdicts, write_csv, write_geojson
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Collection, Generator, Sequence
     from pathlib import Path
 
     from weno.prediction import Prediction
@@ -73,7 +73,15 @@ def export_csv(project: Project, run: str) -> Generator[StepReport, None, str]:
         Whose values stand beside the verdicts; empty for none.
     """
     yield StepReport(0, 0, "Writing the verdicts…")
-    events = _all_answers(project)
+    # The newest for a tile and, where a project asks several questions, for each.
+    asked = [project.asking(one).runs_asking() for one in project.questions]
+    events = list(
+        dict.fromkeys(
+            event
+            for runs in dict.fromkeys([*asked, None])
+            for event in _answers(project, runs)
+        )
+    )
     path = _export_dir(project) / "verdicts.csv"
     count = write_csv(path, events, predictions=_measured(project, run, events))
     return f"{count:,} verdicts in {path}"
@@ -86,15 +94,17 @@ def export_geojson(project: Project, run: str) -> Generator[StepReport, None, st
     ----------
     project : Project
     run : str
-        Whose values become the objects' measurements; empty for none.
+        Whose values become the objects' measurements; empty for none. Where the
+        project asks several questions, only answers to that of the run are written.
 
     Raises
     ------
     ProjectError
         If a verdict's slide has an id that cannot name a file; nothing is written.
     """
+    asking = project.asked_by(run) if run else project
     by_slide: dict[str, list[ReviewEvent]] = {}
-    for event in _all_answers(project):
+    for event in _answers(project, asking.runs_asking()):
         by_slide.setdefault(event.tile.content_hash, []).append(event)
     names = _file_names([events[0].tile for events in by_slide.values()])
     written = 0
@@ -104,7 +114,7 @@ def export_geojson(project: Project, run: str) -> Generator[StepReport, None, st
             _export_dir(project) / f"{name}.geojson",
             events,
             predictions=_measured(project, run, events),
-            class_names=project.class_names,
+            class_names=asking.class_names,
         )
     files = "1 file" if len(by_slide) == 1 else f"{len(by_slide):,} files"
     return f"{written:,} tiles in {files} in {_export_dir(project)}"
@@ -126,8 +136,8 @@ def _export_dir(project: Project) -> Path:
     return project.review_dir / "exports"
 
 
-def _all_answers(project: Project) -> list[ReviewEvent]:
-    logs = read_verdicts(project.review_dir).values()
+def _answers(project: Project, runs: Collection[str] | None) -> list[ReviewEvent]:
+    logs = read_verdicts(project.review_dir, runs).values()
     return [event for log in logs for event in log.answers().values()]
 
 

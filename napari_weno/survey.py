@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from weno.classes import asked_class
 from weno.errors import FeatureError
 
 if TYPE_CHECKING:
@@ -75,10 +76,13 @@ class Survey:
     states : list of SlideState
     tiles : int or None
         Tiles of all prepared slides, None as long as they are being counted.
+    positive : str
+        The class that the probabilities are of.
     """
 
     states: list[SlideState]
     tiles: int | None = None
+    positive: str = "positive"
 
 
 def survey(
@@ -109,7 +113,7 @@ def survey(
     states = [
         SlideState(
             row=row,
-            label="" if row.label is None else project.class_names[row.label],
+            label="" if row.class_index is None else project.classes[row.class_index],
             has_features=row.slide_id in features,
             is_predicted=row.slide_id in predicted,
             probability=probabilities.get(row.slide_id),
@@ -118,11 +122,20 @@ def survey(
         )
         for row in project.slides
     ]
-    yield Survey(states)
+    positive = _positive(project, run)
+    yield Survey(states, None, positive)
     tiles = 0
     for slide_id in features.keys() & {row.slide_id for row in project.slides}:
         tiles += _tiles_in(features[slide_id], counted)
-    return Survey(states, tiles)
+    return Survey(states, tiles, positive)
+
+
+def _positive(project: Project, run: str | None) -> str:
+    """Return the class that a run tells from all others, or that of the project."""
+    asked = None
+    if run is not None and len(project.questions) > 1:
+        asked = asked_class(project.run_dir(run))
+    return asked or project.positive
 
 
 def reviewed_tiles(project: Project) -> Counter[str]:
@@ -181,3 +194,9 @@ def summary(states: Sequence[SlideState], tiles: int | None) -> str:
         told.append(f"{tiles:,} tiles")
     told.append(f"{sum(state.is_predicted for state in states):,} predicted")
     return " · ".join(told)
+
+
+def question_text(project: Project) -> str:
+    """Say which of several classes is asked about; empty if there are but two."""
+    others = len(project.classes) - 1
+    return f"{project.positive} against {others} others" if others > 1 else ""

@@ -7,14 +7,12 @@ share.
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weno import __version__
+from weno import __version__, bag_commands, fit_commands
 from weno.bench.commands import benchmarks
 from weno.errors import RunError, WenoError, import_extra
 from weno.mil.config import PRESETS, TrainConfig
@@ -62,8 +60,9 @@ def init(
     slides: Annotated[
         Path,
         typer.Option(
-            help="CSV with the columns slide_id, path, label (0, 1 or empty) and, if "
-            "wanted, patient_id, split, mpp; or a folder to search for slides."
+            help="CSV with the columns slide_id, path, label (0, 1, the name of a "
+            "class or empty) and, if wanted, patient_id, split, mpp; or a folder to "
+            "search for slides."
         ),
     ],
     project: ProjectArgument = Path(),
@@ -77,29 +76,42 @@ def init(
         str, typer.Option(help="What turns tiles into features: texture, timm:NAME.")
     ] = "texture",
     classes: Annotated[
-        str, typer.Option(help="Names of the negative and the positive class.")
+        str,
+        typer.Option(
+            help="Names of the negative and the positive class, or of more than two."
+        ),
     ] = "negative,positive",
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            help="Of more than two classes the one to tell from all others.  "
+            "[default: the last]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> dict[str, Any]:
     """Make a project folder from a CSV or a folder of slides."""
     from weno.project import Project
     from weno.tiles import TileSpec
 
     names = tuple(name.strip() for name in classes.split(","))
-    if len(names) != 2 or not all(names):
-        raise WenoError(f"--classes needs two names, as normal,tumour: {classes!r}")
+    if len(names) < 2 or not all(names):
+        raise WenoError(
+            f"--classes needs two names or more, as normal,tumour: {classes!r}"
+        )
     made = Project.create(
         project,
         slides,
         spec=TileSpec(tile_um=tile_um, mpp=tile_mpp, icc=icc),
         encoder=encoder,
         class_names=names,
+        positive=positive,
     )
-    labels = [row.label for row in made.slides]
+    found = [row.class_index for row in made.slides]
     counts = {
-        "slides": len(labels),
-        made.class_names[0]: labels.count(0),
-        made.class_names[1]: labels.count(1),
-        "unlabelled": labels.count(None),
+        "slides": len(found),
+        **{name: found.count(index) for index, name in enumerate(made.classes)},
+        "unlabelled": found.count(None),
     }
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     say(f"Made {made.root}: {told}. Next: weno extract")
@@ -153,32 +165,49 @@ def fit(
             "docs' page on teachers says with which settings."
         ),
     ] = None,
+    positive: fit_commands.PositiveOption = None,
+    all_classes: fit_commands.AllClassesOption = False,
+    bags: bag_commands.TableOption = None,
+    features: bag_commands.FeaturesOption = None,
+    classes: bag_commands.ClassesOption = None,
+    splits: bag_commands.SplitsOption = None,
+    labels_first: bag_commands.LabelsFirstOption = False,
+    feature_encoder: bag_commands.EncoderOption = "",
+    out: bag_commands.RunDirOption = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Fit WENO: attention-MIL teacher, instance student, hard positive mining."""
-    from weno.mil import fit_project
-    from weno.project import Project
+    """Fit WENO: attention-MIL teacher, instance student, hard positive mining.
 
+    On a project, or, with --bags and --out, on bags that other programs made.
+    """
     if preset not in PRESETS:
         raise WenoError(f"no preset {preset!r}; there are: {', '.join(PRESETS)}")
     config = dataclasses.replace(PRESETS[preset], **options)
-    opened = Project.open(project)
-    if resume and (name or opened.run_names()):
-        begun = opened.run_dir(_run_name(opened, name)) / "config.json"
-        config = dataclasses.replace(TrainConfig.read(begun), **options)
-    job = fit_project(
-        opened,
-        config,
-        name=name,
-        device=device,
-        resume=resume,
-        teacher_weights=teacher_weights,
-    )
-    run_dir = follow(_complaining(job), "fit")
-    card = json.loads((run_dir / "card.json").read_text(encoding="utf-8"))
-    _warn_of_chance(card["metrics"])
-    say(f"Run {run_dir.name} in {run_dir}. Next: weno predict")
-    return {"run": run_dir.name, "run_dir": str(run_dir), "metrics": card["metrics"]}
+    how: dict[str, Any] = {"device": device, "teacher_weights": teacher_weights}
+    if positive and all_classes:
+        raise WenoError("give --positive or --all-classes, not both")
+    if bags is not None:
+        if positive or all_classes:
+            raise WenoError("--positive and --all-classes are for projects")
+        given = bag_commands.BagOptions(bags, features, classes, splits, labels_first)
+        job = bag_commands.fit_bags(
+            given, out, config, options, encoder=feature_encoder, resume=resume, **how
+        )
+        return fit_commands.follow_fit(job, f"weno predict --model {out} --bags …")
+    if out or features or classes or splits:
+        raise WenoError("--out, --features, --classes and --splits go with --bags")
+    from weno.project import Project
+
+    opened = Project.open(project, positive)
+    runs = []
+    for asking, run, again in fit_commands.runs_to_fit(
+        opened, name, all_classes=all_classes, resume=resume
+    ):
+        job = _fit_project(asking, run, config, options, resume=again, **how)
+        following = f"weno predict --run {run}" if all_classes else "weno predict"
+        fitted = fit_commands.follow_fit(job, following)
+        runs.append({"class": asking.positive, **fitted})
+    return {"runs": runs} if all_classes else fitted
 
 
 @command(app)
@@ -203,9 +232,18 @@ def predict(
         typer.Option(help="With --model: µm per level-0 pixel, if the slide lacks it."),
     ] = None,
     device: DeviceOption = "auto",
+    bags: bag_commands.TableOption = None,
+    features: bag_commands.FeaturesOption = None,
+    labels_first: bag_commands.LabelsFirstOption = False,
 ) -> dict[str, Any]:
-    """Predict slides and every tile in them: one parquet file per slide."""
+    """Predict slides and every tile in them: one parquet file per slide.
+
+    With --model and --bags, bags that other programs made: one CSV per bag.
+    """
     paths = paths or []
+    if bags is not None:
+        given = bag_commands.BagOptions(bags, features, labels_first=labels_first)
+        return bag_commands.predict_bags(given, model, out, device=device)
     if model is not None:
         return _predict_slides(model, paths, out, mpp, device)
     if len(paths) > 1:
@@ -227,34 +265,22 @@ def predict(
     }
 
 
-def _complaining(job: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
-    """Pass a fit's reports on; say a warning when it begins, not every epoch."""
-    from weno.mil import EpochReport
+def _fit_project(
+    project: Project,
+    name: str | None,
+    config: TrainConfig,
+    options: dict[str, Any],
+    *,
+    resume: bool,
+    **how: Any,
+) -> Generator[Any, None, Path]:
+    """Return the job of fitting a run in a project."""
+    from weno.mil import fit_project
 
-    said: list[str] = []
-    while True:
-        try:
-            report = next(job)
-        except StopIteration as stop:
-            return stop.value
-        if isinstance(report, EpochReport):
-            begins = report.warning.split()[:2]  # the rest has numbers
-            if begins and begins != said:
-                complain(report.text, report.warning)
-            said = begins
-        yield report
-
-
-def _warn_of_chance(metrics: dict[str, Any]) -> None:
-    """Say so if validation is no better than a coin: attention can go astray."""
-    loss = (metrics.get("val") or {}).get("teacher_loss")
-    if loss is not None and loss > math.log(2):
-        complain(
-            "warning",
-            f"the validation loss, {loss:.2f}, is worse than a coin's, "
-            f"{math.log(2):.2f}: do not trust this run; try other seeds, more slides, "
-            "or --folds to see how much it varies",
-        )
+    if resume and (name or project.run_names()):
+        begun = project.run_dir(_run_name(project, name)) / "config.json"
+        config = dataclasses.replace(TrainConfig.read(begun), **options)
+    return fit_project(project, config, name=name, resume=resume, **how)
 
 
 def _predict_slides(
@@ -303,15 +329,30 @@ def evaluate(
             "squares in level-0 pixels."
         ),
     ] = None,
+    resamples: Annotated[
+        int, typer.Option(help="Bootstrap resamples of the patients; 0: none.", min=0)
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the resamples.", min=0)] = 0,
 ) -> dict[str, Any]:
-    """Compare predictions with labels, on the test split or out of fold."""
+    """Compare predictions with labels, on the test split or out of fold.
+
+    Of slides, AUC, average precision (AP) and, at the threshold that validation
+    chose, balanced accuracy. With `--tiles` also of tiles, and of lesions: FROC.
+    Then how far probabilities can be taken at their word. Intervals are 95 %, by
+    drawing patients; they do not tell how another training would have turned out.
+    """
     from weno.mil import evaluate_project
+    from weno.mil.evaluation_tables import remarks, tables
     from weno.project import Project
 
     opened = Project.open(project)
-    result: dict[str, Any] = evaluate_project(opened, _run_name(opened, run), tiles)
-    shown = {who: result[who] for who in ("teacher", "student")}
-    print_table("AUC of the", shown)
+    result: dict[str, Any] = evaluate_project(
+        opened, _run_name(opened, run), tiles, resamples=resamples, seed=seed
+    )
+    for heading, rows in tables(result).items():
+        print_table(heading, rows)
+    for remark in remarks(result):
+        say(remark)
     return result
 
 
@@ -365,7 +406,11 @@ def demo(
     project = Project.open(folder)
     result = evaluate_project(project, RUN, truth_path(folder))
     metrics = {who: result[who] for who in ("teacher", "student")}
-    print_table("AUC of the", metrics)
+    areas = {
+        who: {k: v for k, v in found.items() if "bag_auc" in k or "tile_auc" in k}
+        for who, found in metrics.items()
+    }
+    print_table("AUC of the", areas)
     slide_id = slide_to_show(project)
     if launcher is not None:
         launcher.show_demo(folder, slide_id, screenshot)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import tomlkit
 
 from weno.atomic import replacing
-from weno.errors import ProjectError, WenoError
+from weno.classes import asked_class, class_problems, no_class, question
+from weno.errors import ProjectError, RunError, WenoError
+from weno.project_file import new_settings, read_settings
 from weno.slide_rows import (
     DOWNLOAD,
     SlideRow,
@@ -26,9 +29,7 @@ from weno.slides import open_slide
 from weno.tiles import TileSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tomlkit import TOMLDocument
+    from collections.abc import Mapping, Sequence
 
     from weno.slides import Slide
 
@@ -48,8 +49,12 @@ class Project:
     root : Path
         The folder, absolute.
     name : str
+    classes : tuple of str
+        Names of all classes: negative and positive, or more than two.
+    positive : str
+        The class asked about, against all others.
     class_names : (str, str)
-        Negative and positive class, as shown to people.
+        Negative and positive class of this question, as shown to people.
     spec : TileSpec
     encoder : str
     """
@@ -57,10 +62,17 @@ class Project:
     def __init__(self, root: Path, settings: Mapping[str, Any]) -> None:
         self.root = root
         self.name: str = settings["name"]
-        negative, positive = settings["class_names"]
-        self.class_names: tuple[str, str] = (negative, positive)
+        self.classes: tuple[str, ...] = tuple(settings["class_names"])
+        self._ask(settings.get("positive", self.classes[-1]))
         self.encoder: str = settings["encoder"]
         self.spec = TileSpec.from_dict(settings["tiles"])
+
+    def _ask(self, positive: str) -> None:
+        if positive not in self.questions:
+            raise ProjectError(no_class(positive, self.questions))
+        self.positive = positive
+        self.class_names = question(self.classes, positive)
+        # Labels are answers to the question.
         self._rows: list[SlideRow] = []
         self._rows_time = -1
 
@@ -76,7 +88,8 @@ class Project:
         spec: TileSpec | None = None,
         encoder: str = "texture",
         name: str | None = None,
-        class_names: tuple[str, str] = ("negative", "positive"),
+        class_names: Sequence[str] = ("negative", "positive"),
+        positive: str | None = None,
     ) -> Self:
         """Make a project folder.
 
@@ -92,8 +105,10 @@ class Project:
         encoder : str
         name : str, optional
             Name of the folder if not given.
-        class_names : (str, str)
-            Negative and positive class.
+        class_names : sequence of str
+            Negative and positive class, or more than two.
+        positive : str, optional
+            Of more than two the one asked about; the last if not given.
 
         Raises
         ------
@@ -109,26 +124,36 @@ class Project:
             raise ProjectError(
                 f"{table} is there already: give it as --slides, or move it away"
             )
+        if problems := class_problems(tuple(class_names), positive):
+            raise ProjectError("; ".join(problems))
+        positive = positive or class_names[-1]
         records = read_records(source) if source.is_file() else search_records(source)
         if not records:
             raise ProjectError(f"{source} lists no slide")
-        check_rows(records, source, class_names)
+        check_rows(records, source, class_names, positive)
         write_records(table, root, records)
-        settings = _settings(
-            name or root.name, class_names, encoder, spec or TileSpec()
+        settings = new_settings(
+            name or root.name, class_names, positive, encoder, spec or TileSpec()
         )
         with replacing(root / _SETTINGS) as path:
             path.write_text(tomlkit.dumps(settings), encoding="utf-8")
         return cls.open(root)
 
     @classmethod
-    def open(cls, root: str | Path) -> Self:
+    def open(cls, root: str | Path, positive: str | None = None) -> Self:
         """Open a project folder.
+
+        Parameters
+        ----------
+        root : str or Path
+        positive : str, optional
+            The class to ask about; that of project.toml if not given.
 
         Raises
         ------
         ProjectError
-            If the folder is no project, or project.toml or slides.csv is wrong.
+            If the folder is no project, project.toml or slides.csv is wrong, or there
+            is no such class.
         """
         root = Path(root).resolve()
         path = root / _SETTINGS
@@ -138,13 +163,57 @@ class Project:
                 "make one with: weno init PROJECT --slides CSV_OR_FOLDER"
             )
         try:
-            settings = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
-            _check_settings(settings)
-            project = cls(root, settings)
-        except (tomlkit.exceptions.ParseError, WenoError, ValueError) as error:
+            project = cls(root, read_settings(path))
+        except (WenoError, ValueError) as error:
             raise ProjectError(f"{path}: {error}") from error
+        if positive is not None:
+            project._ask(positive)
         _ = project.slides
         return project
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """The classes that can be asked about; of two only the second."""
+        return self.classes if len(self.classes) > 2 else self.classes[1:]
+
+    def asking(self, positive: str) -> Self:
+        """Return the same project with another question.
+
+        Raises
+        ------
+        ProjectError
+            If there is no such class.
+        """
+        other = copy(self)
+        other._ask(positive)
+        return other
+
+    def asked_by(self, run: str) -> Self:
+        """Return the same project with the question that a run was fitted for.
+
+        Raises
+        ------
+        RunError
+            If the run is not finished.
+        ProjectError
+            If its class is none of the project's.
+        """
+        if len(self.questions) == 1:
+            return self
+        positive = asked_class(self.run_dir(run))
+        if positive is None:
+            raise RunError(f"{self.run_dir(run)}: no card that says what it asks about")
+        if positive not in self.questions:
+            raise ProjectError(f"run {run!r}: {no_class(positive, self.questions)}")
+        return self.asking(positive)
+
+    def runs_asking(self) -> frozenset[str] | None:
+        """Names of the finished runs with this question; None if it is the only one."""
+        if len(self.questions) == 1:
+            return None
+        names = self.run_names()
+        asked = {name: asked_class(self.runs_dir / name) for name in names}
+        return frozenset(name for name in names if asked[name] == self.positive)
 
     @property
     def slides(self) -> list[SlideRow]:
@@ -154,9 +223,12 @@ class Project:
             raise ProjectError(f"{path} is missing")
         time = path.stat().st_mtime_ns
         if time != self._rows_time:
-            self._rows = check_rows(read_records(path), path, self.class_names)
+            self._rows = self._check(read_records(path))
             self._rows_time = time
         return self._rows
+
+    def _check(self, records: list[dict[str, str]]) -> list[SlideRow]:
+        return check_rows(records, self.root / _SLIDES, self.classes, self.positive)
 
     def slide(self, slide_id: str) -> SlideRow:
         """Return the line of one slide.
@@ -176,8 +248,16 @@ class Project:
         row = self.slide(slide_id)
         return open_slide(row.path, mpp=row.mpp)
 
-    def add_slide(self, path: str | Path, *, label: int | None = None) -> SlideRow:
+    def add_slide(
+        self, path: str | Path, *, label: int | str | None = None
+    ) -> SlideRow:
         """Add a slide at the end of slides.csv; its id is the file's name.
+
+        Parameters
+        ----------
+        path : str or Path
+        label : int or str, optional
+            1 or 0 as the answer to the question, or a class by its name.
 
         Returns
         -------
@@ -187,7 +267,8 @@ class Project:
         Raises
         ------
         ProjectError
-            If the slide is read from an address.
+            If the slide is read from an address, or the label names no class: of
+            more than two, 0 says only which it is not.
         """
         if is_address(str(path)):
             raise ProjectError(f"{path} is an address: {DOWNLOAD}")
@@ -202,12 +283,24 @@ class Project:
             {
                 "slide_id": slide_id,
                 "path": str(path),
-                "label": "" if label is None else str(label),
+                "label": self._label_text(label),
             }
         )
-        check_rows(records, self.root / _SLIDES, self.class_names)
+        self._check(records)
         write_records(self.root / _SLIDES, self.root, records)
         return self.slide(slide_id)
+
+    def _label_text(self, label: int | str | None) -> str:
+        if label is None or isinstance(label, str):
+            return label or ""
+        if len(self.classes) == 2:
+            return str(label)
+        if label == 1:
+            return self.positive
+        raise ProjectError(
+            f"label {label} says only that a slide is {self.class_names[0]}: write its "
+            f"class into {self.root / _SLIDES}, one of {', '.join(self.classes)}"
+        )
 
     def set_mpp(self, slide_id: str, mpp: float) -> SlideRow:
         """Write the pixel size of a slide into slides.csv.
@@ -233,7 +326,7 @@ class Project:
         for record in records:
             if record["slide_id"] == slide_id:
                 record["mpp"] = f"{mpp:.9g}"
-        check_rows(records, self.root / _SLIDES, self.class_names)
+        self._check(records)
         write_records(self.root / _SLIDES, self.root, records)
         return self.slide(slide_id)
 
@@ -282,40 +375,3 @@ class Project:
     def review_dir(self) -> Path:
         """Folder with the verdict files and the queues."""
         return self.root / "review"
-
-
-def _settings(
-    name: str, class_names: tuple[str, str], encoder: str, spec: TileSpec
-) -> TOMLDocument:
-    document = tomlkit.document()
-    document.add("name", tomlkit.item(name))
-    document.add(tomlkit.comment("Shown on screen: negative class, positive class."))
-    document.add("class_names", tomlkit.item(list(class_names)))
-    document.add(tomlkit.comment("What turns a tile into numbers."))
-    document.add("encoder", tomlkit.item(encoder))
-    tiles = tomlkit.table()
-    tiles.comment("changing any of these needs a new extract")
-    comments = {
-        "tile_um": "side of a tile in µm",
-        "mpp": "µm per pixel that the encoder sees",
-        "stride_um": "µm from tile to tile; left out: side by side",
-        "min_tissue": "smallest share of tissue in a tile, 0 to 1",
-        "icc": "colours turned into sRGB by the slides' ICC profiles",
-    }
-    for key, value in spec.to_dict().items():
-        if value is not None:
-            tiles.add(key, tomlkit.item(value).comment(comments[key]))
-    document.add("tiles", tiles)
-    return document
-
-
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    wanted = {"name": str, "class_names": list, "encoder": str, "tiles": dict}
-    problems = [f"unknown key {key!r}" for key in settings if key not in wanted]
-    for key, kind in wanted.items():
-        if not isinstance(settings.get(key), kind):
-            problems.append(f"{key} must be a {kind.__name__}: {settings.get(key)!r}")
-    if not problems and len(settings["class_names"]) != 2:
-        problems.append("class_names needs a negative and a positive class")
-    if problems:
-        raise ProjectError("; ".join(problems))

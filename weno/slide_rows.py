@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from weno.atomic import replacing
 from weno.errors import ProjectError
-from weno.slides import slides_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 _COLUMNS = ("slide_id", "path", "label", "patient_id", "split", "mpp")
 _SPLITS = ("train", "val", "test")
@@ -37,13 +36,17 @@ class SlideRow:
     path : Path
         The slide, absolute.
     label : int or None
-        1 for the positive class, 0 for the negative one, None if not known.
+        1 for the positive class, 0 for the negative one or, where a project has more
+        than two, for all others; None if not known.
     patient_id : str
         Slides of one patient stay in one split; the slide's id if not given.
     split : str or None
         ``"train"``, ``"val"`` or ``"test"``, None to let the fit decide.
     mpp : float or None
         Size of a level-0 pixel in µm; wins over what the slide says.
+    class_index : int or None
+        Which of the project's classes the slide is of, whatever is asked; None if not
+        known.
     """
 
     slide_id: str
@@ -52,6 +55,7 @@ class SlideRow:
     patient_id: str
     split: str | None
     mpp: float | None
+    class_index: int | None = None
 
 
 def read_records(path: Path) -> list[dict[str, str]]:
@@ -80,6 +84,9 @@ def is_address(path: str) -> bool:
 
 def search_records(folder: Path) -> list[dict[str, str]]:
     """Return records of the slides in a folder, named by their files."""
+    # Here, so that tables can be checked where no slide can be opened.
+    from weno.slides import slides_in
+
     if not folder.is_dir():
         raise ProjectError(f"{folder} is neither a CSV file nor a folder")
     found = sorted(slides_in(folder))
@@ -111,10 +118,16 @@ def write_records(path: Path, root: Path, records: list[dict[str, str]]) -> None
 
 
 def check_rows(
-    records: Iterable[Mapping[str, str]], source: Path, class_names: tuple[str, str]
+    records: Iterable[Mapping[str, str]],
+    source: Path,
+    classes: Sequence[str],
+    positive: str,
 ) -> list[SlideRow]:
     """Turn records into rows, or name all that is wrong with them at once."""
-    labels = {"": None, "0": 0, "1": 1} | {n: k for k, n in enumerate(class_names)}
+    labels: dict[str, int | None] = {"": None}
+    labels |= {str(k): k for k in range(len(classes))}
+    labels |= {name: k for k, name in enumerate(classes)}
+    asked = classes.index(positive)
     rows, problems, seen = [], [], set[str]()
     for line, record in enumerate(records, start=2):
         values = {column: record.get(column, "") for column in _COLUMNS}
@@ -135,14 +148,16 @@ def check_rows(
         mpp = _number(values["mpp"])
         if values["mpp"] and mpp is None:
             problems.append(f"line {line}: mpp {values['mpp']!r} is no pixel size")
+        index = labels.get(label)
         rows.append(
             SlideRow(
                 slide_id=slide_id,
                 path=Path(values["path"]),
-                label=labels.get(label),
+                label=None if index is None else int(index == asked),
                 patient_id=values["patient_id"] or slide_id,
                 split=split or None,
                 mpp=mpp,
+                class_index=index,
             )
         )
     if problems:

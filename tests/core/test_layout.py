@@ -35,14 +35,17 @@ MAY_IMPORT = {
     "tiles": {"errors", "slides"},
     "prediction": {"atomic", "errors", "tiles"},
     "slide_rows": {"atomic", "errors", "slides"},
-    "project": {"atomic", "errors", "slide_rows", "slides", "tiles"},
+    "classes": {"slide_rows"},
+    "project_file": {"classes", "errors", "tiles"},
+    "project": {"atomic", "classes", "errors", "project_file", "slide_rows", "slides"}
+    | {"tiles"},
     "features": {"atomic", "errors", "project", "slides", "tiles"},
     "review": {"atomic", "errors", "prediction", "project", "tiles"},
     "mil": {"atomic", "errors", "features", "prediction", "project", "review"}
-    | {"slides", "tiles"},
+    | {"slide_rows", "slides", "tiles"},
 }
 #: Where the parts are put together.
-ENTRANCES = {"__init__", "bench", "cli", "demo"}
+ENTRANCES = {"__init__", "bag_commands", "bench", "cli", "demo", "fit_commands"}
 
 #: What of napari a module of the face may import when it runs.
 BACKGROUND = {"napari.qt.threading", "napari.utils.notifications"}

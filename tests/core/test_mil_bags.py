@@ -107,6 +107,7 @@ def fake_project(tmp_path: Path) -> Any:
         slide=lambda slide_id: next(r for r in rows if r.slide_id == slide_id),
         features_path=lambda slide_id: tmp_path / f"{slide_id}.h5",
         review_dir=tmp_path / "review",
+        runs_asking=lambda: None,
         encoder="texture",
         spec=SPEC,
     )

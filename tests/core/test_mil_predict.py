@@ -220,17 +220,19 @@ def fake_project(folder: Path, run_dir: Path) -> Any:
     rows.append(SlideRow("lost", folder, None, "lost", None, None))
     for slide in [*cohort(), slide_features("bare", 0, 0)]:
         write_features(folder / f"{slide.slide_id}.h5", slide)
-    return SimpleNamespace(
+    project = SimpleNamespace(
         slides=rows,
         slide=lambda slide_id: next(r for r in rows if r.slide_id == slide_id),
         features_path=lambda slide_id: folder / f"{slide_id}.h5",
         run_dir=lambda name: run_dir,
+        asked_by=lambda name: project,
         review_dir=folder / "review",
         predictions_dir=lambda name: folder / "predictions" / name,
         prediction_path=lambda name, s: folder / "predictions" / name / f"{s}.parquet",
         encoder="texture",
         spec=SPEC,
     )
+    return project
 
 
 def result_of(job: Any) -> tuple[list[Any], Any]:

@@ -8,13 +8,20 @@ import pytest
 from napari import Viewer
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QWidget
+from review_files import ask_of_three
 
 from napari_weno.docks import SlideChoice
 from napari_weno.jobs import JobBar
 from napari_weno.layers import slide_layer
 from napari_weno.prepare import Estimate, estimate
 from napari_weno.session import session_of, show_dock
-from napari_weno.survey import SlideState, Survey, summary, survey
+from napari_weno.survey import (
+    SlideState,
+    Survey,
+    question_text,
+    summary,
+    survey,
+)
 from weno.errors import ProjectError
 from weno.prediction import Prediction, write_prediction
 from weno.project import Project, SlideRow
@@ -308,6 +315,38 @@ def test_a_new_project_is_made_in_the_dock(
     qtbot.waitUntil(lambda: dock.table.model().rowCount() == 6)
 
 
+def test_of_several_classes_the_dock_says_which_is_asked_about(
+    viewer: Viewer, cohort: Path, tmp_path: Path, qtbot
+) -> None:
+    dock = show_dock(viewer, "Cohort")
+    qtbot.mouseClick(dock.new_button, LEFT)
+    form = dock.new_form
+    form.folder.setText(str(tmp_path / "mine"))
+    form.slides.setText(str(cohort / "slides.csv"))
+    form.negative.setText("normal")
+    form.positive.setText("tumour, necrosis")
+    qtbot.mouseClick(form.create_button, LEFT)
+    project = session_of(viewer).project
+    assert project.classes == ("normal", "tumour", "necrosis")
+    qtbot.waitUntil(lambda: "predicted" in dock.summary.text())
+    assert dock.summary.text().startswith("necrosis against 2 others · 6 slides · ")
+    # Labels are the slides' own, not answers to the question.
+    assert {state.label for state in look(project).values()} == {"normal", "tumour"}
+
+
+def test_probabilities_are_of_the_class_of_the_run(new_project: Project) -> None:
+    assert question_text(new_project) == ""
+    project = ask_of_three(new_project)
+    for run, positive in (
+        ("demo", "tumour"),
+        ("other", "necrosis"),
+        (None, "necrosis"),
+    ):
+        found = finish(survey(project, run, {}))
+        assert isinstance(found, Survey)
+        assert found.positive == positive
+
+
 @pytest.mark.parametrize(
     "error", [PermissionError(13, "Permission denied"), ProjectError("full")]
 )
@@ -330,7 +369,7 @@ def test_a_folder_that_cannot_be_written_becomes_a_notification(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("weno.project.replacing", fail)
+    monkeypatch.setattr("weno.slide_rows.replacing", fail)
     qtbot.mouseClick(dock.prepare.add_button, LEFT)
     assert notification_manager.records[-1].message == str(error)
     assert session.opened.slide_id is None

@@ -9,7 +9,7 @@ from napari import Viewer
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QApplication, QLineEdit, QMainWindow, QPushButton, QWidget
-from review_files import SLIDES, events
+from review_files import SLIDES, ask_of_three, events
 
 from napari_weno.curtain import Curtain
 from napari_weno.review import ReviewWidget
@@ -200,6 +200,26 @@ def test_tiles_are_answered_by_keys_and_saved(
     csv = predicted.review_dir / "exports" / "verdicts.csv"
     qtbot.waitUntil(lambda: str(csv) in review.exports.text.text(), timeout=10_000)
     assert len(csv.read_text().splitlines()) == 7
+
+
+def test_of_several_classes_the_run_says_which_is_asked_about(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    project = ask_of_three(predicted)
+    session = session_of(viewer)
+    session.open_project(project.root)
+    assert session.project.positive == "necrosis"
+    review.setup.run.setCurrentText("demo")
+    begin(qtbot, review)
+    first = review.round.item
+    assert "not tumour" in review.page.buttons["negative"].text()
+    qtbot.keyClick(review.page, "p")
+    assert review.page.counts.text() == "1 of 6 · 1 tumour"
+    qtbot.mouseClick(review.page.end, LEFT)
+    # For another class the tile is a new question.
+    runs = project.asking("necrosis").runs_asking()
+    with ReviewStore(predicted.review_dir, "ada", runs) as store:
+        assert store.verdict(first.tile) is None
 
 
 def test_open_work_shows_values_and_says_so_on_record(

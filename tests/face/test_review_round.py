@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from review_files import SLIDES
+from review_files import SLIDES, ask_of_three
 
 from napari_weno.review_jobs import collect_queue, export_csv, export_geojson
 from napari_weno.review_keys import KEYS, help_lines
@@ -205,6 +205,24 @@ def test_exports_hold_all_answers(predicted: Project, a_round: ReviewRound) -> N
         for feature in collection["features"]
     }
     assert names == {"tumour", "normal"}
+
+
+def test_exports_of_several_classes_name_the_class_of_the_run(
+    predicted: Project,
+) -> None:
+    project = ask_of_three(predicted)
+    tile = build(project)[0].tile
+    with ReviewStore(project.review_dir, "eve") as store:
+        store.answer(tile, Verdict.POSITIVE, run="demo", blind=True)
+        store.answer(tile, Verdict.NEGATIVE, run="other", blind=True)
+    for job in (export_csv, export_geojson):
+        for _ in job(project, "demo"):
+            pass
+    folder = project.review_dir / "exports"
+    assert len((folder / "verdicts.csv").read_text().splitlines()) == 3
+    (path,) = folder.glob("*.geojson")
+    (feature,) = json.loads(path.read_text())["features"]
+    assert feature["properties"]["classification"]["name"] == "tumour"
 
 
 def exported_names(project: Project, *tiles: ReviewTile) -> list[str]:

@@ -150,7 +150,7 @@ def _gland_project(data: Path, folder: Path) -> Project:
 def _tile_truth(
     path: Path, features: Sequence[SlideFeatures]
 ) -> dict[str, npt.NDArray[np.bool_]]:
-    from weno.mil.evaluation import read_truth, tile_truth
+    from weno.mil.truth import read_truth, tile_truth
 
     known = read_truth(path)
     return {

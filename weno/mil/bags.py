@@ -104,7 +104,9 @@ def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[
     from weno.review import read_verdicts, training_verdicts
 
     ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
-    answers = training_verdicts(read_verdicts(project.review_dir).values())
+    # What a person said of one class says nothing of another.
+    logs = read_verdicts(project.review_dir, project.runs_asking())
+    answers = training_verdicts(logs.values())
     bags, problems = [], []
     for slide_id in ids:
         try:

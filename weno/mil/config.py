@@ -193,6 +193,15 @@ class TrainConfig:
     loss_epsilon: float = _setting(
         0.0, "Loss epsilon", "added to probabilities in logarithms", (0, 0.1)
     )
+    critical_share: float = _setting(
+        0.0,
+        "Critical share",
+        "of the teacher's loss, on the tiles with the most evidence; 0 as published",
+        (0, 1),
+    )
+    critical_tiles: int = _setting(
+        10, "Critical tiles", "so many of them, by their mean", (1, 10**6)
+    )
     input_noise: float = _setting(
         0.0, "Input noise", "in deviations of a feature; blurs single tiles", (0, 3)
     )

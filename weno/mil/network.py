@@ -371,17 +371,34 @@ def teacher_loss(
     group: Group,
     config: TrainConfig,
 ) -> Tensor:
-    """Return the mean loss of a group of bags: the teacher's own, or cross-entropy."""
+    """Return the mean loss of a group of bags: the teacher's own, or cross-entropy.
+
+    `TrainConfig.critical_share` of it is that of the instances with the most evidence,
+    as in the stream of instances of DSMIL: attention may tell a bag by what only
+    negative ones have, the highest evidence may not.
+    """
     own = getattr(model.teacher, "loss", None)
     labels, sizes = group.labels, group.sizes
-    if own is None:
-        return bag_loss(output.logits.float(), labels, config.loss_epsilon)
-    if len(sizes) == 1 or getattr(model.teacher, "packs", False):
-        loss: Tensor = own(output, labels, keep)
-        return loss
     keeps = [None] * len(sizes) if keep is None else torch.split(keep, sizes)
-    each = zip(divided(output, sizes), torch.split(labels, 1), keeps, strict=True)
-    return torch.stack([own(*bag) for bag in each]).mean()
+    if own is None:
+        loss = bag_loss(output.logits.float(), labels, config.loss_epsilon)
+    elif len(sizes) == 1 or getattr(model.teacher, "packs", False):
+        loss = own(output, labels, keep)
+    else:
+        each = zip(divided(output, sizes), torch.split(labels, 1), keeps, strict=True)
+        loss = torch.stack([own(*bag) for bag in each]).mean()
+    if config.critical_share and output.evidence is not None:
+        bags = zip(torch.split(output.evidence.float(), sizes), keeps, strict=True)
+        seen = [e if kept is None else e[kept] for e, kept in bags]
+        critical = torch.stack([top_mean(e, config.critical_tiles) for e in seen])
+        instances = bag_loss(critical, labels, config.loss_epsilon)
+        loss = torch.lerp(loss, instances, config.critical_share)
+    return loss
+
+
+def top_mean(values: Tensor, k: int) -> Tensor:
+    """Return the mean of the k highest values, (), of all where there are fewer."""
+    return values.topk(min(k, len(values))).values.mean()
 
 
 @torch.no_grad()

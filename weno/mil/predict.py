@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,15 +12,12 @@ import torch
 from torch import Tensor
 
 from weno.errors import FeatureError, RunError
-from weno.mil.bags import check_features, read_slide_features
-from weno.mil.checkpoint import load_model, load_tensors
-from weno.mil.config import TrainConfig
+from weno.mil.bags import Bag, check_features, read_slide_features
 from weno.mil.mining import MiningRule, keep_mask
-from weno.mil.network import Weno
-from weno.mil.run_folder import BEST, CONFIG, fold_folder, read_card, read_splits
-from weno.mil.scores import choose_device, top_mean
+from weno.mil.run import Run as Run
+from weno.mil.run import load_run as load_run
+from weno.mil.scores import top_mean
 from weno.mil.slide_table import read_rows, slide_row, write_rows
-from weno.prediction import Prediction, write_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -28,72 +25,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from weno.features import ExtractReport, SlideFeatures
+    from weno.mil.config import TrainConfig
+    from weno.mil.network import Weno
+    from weno.prediction import Prediction
     from weno.project import Project
 
     Floats = npt.NDArray[np.float32]
 
 _CANDIDATES = 50
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Run:
-    """A trained run, ready to predict.
-
-    Parameters
-    ----------
-    name : str
-    config : TrainConfig
-    card : mapping
-        What the run says of itself, as in card.json.
-    models : mapping
-        From fold to model; fold 0 where there is one split.
-    splits : mapping
-        From slide_id to its split in each fold.
-    device : torch.device
-    """
-
-    name: str
-    config: TrainConfig
-    card: Mapping[str, Any]
-    models: Mapping[int, Weno]
-    splits: Mapping[str, Mapping[int, str]]
-    device: torch.device
-
-    def models_for(self, slide_id: str) -> list[Weno]:
-        """Return the models to ask about a slide.
-
-        A slide that was tested in a fold is left to that fold's model, which has not
-        seen it in training; of any other slide all models are asked.
-        """
-        folds = self.splits.get(slide_id, {})
-        tested = [fold for fold, split in folds.items() if split == "test"]
-        return [self.models[fold] for fold in tested or self.models]
-
-
-def load_run(run_dir: Path, *, device: str = "auto") -> Run:
-    """Load a run folder.
-
-    Raises
-    ------
-    RunError
-        If it is not a finished run, or damaged.
-    """
-    target = choose_device(device)
-    card = read_card(run_dir)
-    if missing := {"width", "encoder", "spec", "class_names"} - set(card):
-        raise RunError(f"{run_dir}: its card lacks {', '.join(sorted(missing))}")
-    config = TrainConfig.read(run_dir / CONFIG)
-    models = {}
-    for fold in range(1, config.folds + 1) if config.folds else [0]:
-        path = fold_folder(run_dir, fold, config.folds) / BEST
-        model = Weno(card["width"], config)
-        try:
-            load_model(model, load_tensors(path))
-        except RuntimeError as error:
-            raise RunError(f"{path}: not a model of this run: {error}") from error
-        models[fold] = model.to(target).eval()
-    name = run_dir.resolve().name
-    return Run(name, config, card, models, read_splits(run_dir), target)
 
 
 class _Output(NamedTuple):
@@ -108,7 +47,33 @@ class _Output(NamedTuple):
     familiarity: Tensor  # (N,)
 
 
-@torch.no_grad()
+@dataclass(frozen=True, slots=True, eq=False)
+class BagPrediction:
+    """All values of one bag; value `i` belongs to instance `i`.
+
+    What each of them says, `Prediction` tells, which has them of a slide.
+    """
+
+    slide_id: str
+    teacher_probability: float
+    student_probability: float
+    student_top_mean: float
+    threshold: float
+    score: Floats  # (N,), as all that follow
+    attention: Floats
+    attention_percentile: Floats
+    pseudo_label: Floats
+    probability: Floats
+    re_attention: Floats
+    disagreement: Floats
+    familiarity: Floats
+    easy_positive: npt.NDArray[np.bool_]
+    candidate_rank: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+
 def predict_features(run: Run, features: SlideFeatures) -> Prediction | None:
     """Predict one slide from its features; None if it has no tiles.
 
@@ -122,12 +87,54 @@ def predict_features(run: Run, features: SlideFeatures) -> Prediction | None:
     FeatureError
         If the features are not of the run's encoder and tile spec.
     """
-    card = run.card
+    from weno.prediction import Prediction
+
+    card, slide_id = run.card, features.slide_id
     check_features(features, card["encoder"], card["spec"], card["width"])
-    if not len(features.features):
+    predicted = predict_bag(run, Bag(slide_id, slide_id, None, features.features))
+    if predicted is None:
         return None
-    models = run.models_for(features.slide_id)
-    values = np.ascontiguousarray(features.features, dtype=np.float32)
+    return Prediction(
+        **{item.name: getattr(predicted, item.name) for item in fields(predicted)},
+        run=run.name,
+        class_name=card["class_names"][1],
+        encoder=features.encoder,
+        spec=features.spec,
+        mpp=features.mpp,
+        slide_shape=features.slide_shape,
+        content_hash=features.content_hash,
+        origins=features.origins,
+    )
+
+
+@torch.no_grad()
+def predict_bag(run: Run, bag: Bag) -> BagPrediction | None:
+    """Predict one bag; None if it has no instances.
+
+    Parameters
+    ----------
+    run : Run
+    bag : Bag
+        Of what encoder and tile spec its instances are, it does not say: that they are
+        the run's is for the caller to know.
+
+    Raises
+    ------
+    FeatureError
+        If the instances are of another width than the run's, or hold NaN.
+    """
+    if not len(bag):
+        return None
+    width = run.card["width"]
+    if bag.width != width:
+        raise FeatureError(
+            f"{bag.slide_id}: {bag.width} features a tile, the run was trained on "
+            f"{width}"
+        )
+    values = bag.read()
+    if not np.isfinite(values).all():
+        raise FeatureError(f"{bag.slide_id}: features hold NaN or infinity")
+    models = run.models_for(bag.slide_id)
     raw = torch.from_numpy(values).to(run.device)  # (N, F)
     asked = [_ask(model, raw) for model in models]
     output = _Output(
@@ -140,17 +147,9 @@ def predict_features(run: Run, features: SlideFeatures) -> Prediction | None:
         keep = _keep(run.config, output)
         attended = [m.teach(m.standardise(raw), keep).attention for m in models]
         re_attention = torch.stack(attended).mean(0)
-    return Prediction(
-        slide_id=features.slide_id,
-        run=run.name,
-        class_name=card["class_names"][1],
+    return BagPrediction(
+        slide_id=bag.slide_id,
         threshold=threshold,
-        encoder=features.encoder,
-        spec=features.spec,
-        mpp=features.mpp,
-        slide_shape=features.slide_shape,
-        content_hash=features.content_hash,
-        origins=features.origins,
         **_tile_values(output, keep, re_attention),
         **_slide_values(output, run.config),
     )
@@ -266,11 +265,15 @@ class PredictResult:
         Slides without any tile: there is nothing to predict.
     failed : mapping
         From slide_id to the reason.
+    unnamed : tuple of str
+        Slides whose features do not say what made them, though the run knows what it
+        was trained on.
     """
 
     predicted: tuple[str, ...]
     empty: tuple[str, ...]
     failed: Mapping[str, str]
+    unnamed: tuple[str, ...] = ()
 
 
 def predict_project(
@@ -301,7 +304,10 @@ def predict_project(
     RunError
         If the run cannot be loaded.
     """
+    from weno.prediction import write_prediction
+
     loaded = load_run(project.run_dir(run), device=device)
+    project = project.asked_by(run)  # labels are those of its class
     ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
     predicted, empty, failed = [], [], {}
     table = project.predictions_dir(run) / "slides.csv"

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from weno.mil.bag_table import BagRow
+    from weno.mil.predict import BagPrediction
     from weno.prediction import Prediction
     from weno.project import SlideRow
 
@@ -29,9 +31,9 @@ _COLUMNS = (
 
 
 def slide_row(
-    slide: SlideRow,
+    slide: SlideRow | BagRow,
     run_splits: Mapping[str, Mapping[int, str]],
-    prediction: Prediction,
+    prediction: Prediction | BagPrediction,
 ) -> dict[str, Any]:
     """Return the row of one slide."""
     splits = run_splits.get(prediction.slide_id, {})

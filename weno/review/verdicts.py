@@ -12,7 +12,7 @@ from weno.review._journal import Journal, read_lines, safe_name
 from weno.review.events import Kind, ReviewEvent, ReviewTile, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
 
@@ -22,10 +22,14 @@ class ReviewLog:
     Parameters
     ----------
     reviewer : str
+    runs : collection of str, optional
+        Only answers given under these runs are read: those to one question, where a
+        project asks several.
     """
 
-    def __init__(self, reviewer: str) -> None:
+    def __init__(self, reviewer: str, runs: Collection[str] | None = None) -> None:
         self.reviewer = reviewer
+        self._runs = runs
         self._events: list[ReviewEvent] = []
         self._done: list[ReviewEvent] = []
         self._undone: list[ReviewEvent] = []
@@ -36,13 +40,15 @@ class ReviewLog:
         return f"<{name} of {self.reviewer!r}, {count} tiles answered>"
 
     @classmethod
-    def read(cls, path: Path) -> ReviewLog:
+    def read(cls, path: Path, runs: Collection[str] | None = None) -> ReviewLog:
         """Replay a verdict file.
 
         Parameters
         ----------
         path : Path
             A ``.jsonl`` file; its name is the reviewer's.
+        runs : collection of str, optional
+            Only answers given under these.
 
         Raises
         ------
@@ -50,7 +56,7 @@ class ReviewLog:
             If the file is damaged other than by a last line cut short, which was
             never reported as saved.
         """
-        log = ReviewLog(path.stem)
+        log = ReviewLog(path.stem, runs)
         log._replay(path, read_lines(path))
         return log
 
@@ -101,7 +107,10 @@ class ReviewLog:
             if not line.strip():
                 continue
             try:
-                self._apply(ReviewEvent.from_json(line))
+                event = ReviewEvent.from_json(line)
+                # An undo repeats the run of its answer: both are read or neither is.
+                if self._runs is None or event.run in self._runs:
+                    self._apply(event)
             except (LookupError, TypeError, ValueError) as error:
                 raise ReviewError(
                     f"{path}, line {number}: not a review event ({error!r}); "
@@ -147,6 +156,9 @@ class ReviewStore(ReviewLog):
         ``review/`` of a project; made if missing.
     reviewer : str
         Becomes the file's name: letters, digits, spaces and ``. _ - + @ '``.
+    runs : collection of str, optional
+        Only answers given under these runs, and those still to come, count; the others
+        stay in the file.
 
     Raises
     ------
@@ -155,8 +167,10 @@ class ReviewStore(ReviewLog):
         person is writing it.
     """
 
-    def __init__(self, folder: Path, reviewer: str) -> None:
-        super().__init__(safe_name(reviewer, "reviewer"))
+    def __init__(
+        self, folder: Path, reviewer: str, runs: Collection[str] | None = None
+    ) -> None:
+        super().__init__(safe_name(reviewer, "reviewer"), runs)
         for other in (path.stem for path in _files(folder)):
             if other != self.reviewer and other.casefold() == self.reviewer.casefold():
                 raise ReviewError(
@@ -257,13 +271,17 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("[!.]*.jsonl"))
 
 
-def read_verdicts(folder: Path) -> dict[str, ReviewLog]:
+def read_verdicts(
+    folder: Path, runs: Collection[str] | None = None
+) -> dict[str, ReviewLog]:
     """Read the verdict files of all reviewers, also while they are being written.
 
     Parameters
     ----------
     folder : Path
         ``review/`` of a project; may be missing.
+    runs : collection of str, optional
+        Only answers given under these.
 
     Returns
     -------
@@ -275,4 +293,4 @@ def read_verdicts(folder: Path) -> dict[str, ReviewLog]:
     ReviewError
         If a file is damaged.
     """
-    return {path.stem: ReviewLog.read(path) for path in _files(folder)}
+    return {path.stem: ReviewLog.read(path, runs) for path in _files(folder)}
