@@ -155,6 +155,7 @@ def fit(
         str, typer.Option(help=f"Starting point: {', '.join(PRESETS)}.")
     ] = "default",
     device: DeviceOption = "auto",
+    devices: fit_commands.DevicesOption = 1,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped.")
     ] = False,
@@ -183,9 +184,10 @@ def fit(
     if preset not in PRESETS:
         raise WenoError(f"no preset {preset!r}; there are: {', '.join(PRESETS)}")
     config = dataclasses.replace(PRESETS[preset], **options)
-    how: dict[str, Any] = {"device": device, "teacher_weights": teacher_weights}
     if positive and all_classes:
         raise WenoError("give --positive or --all-classes, not both")
+    how, name = fit_commands.start_crew(devices, device, name, resume=resume)
+    how["teacher_weights"] = teacher_weights
     if bags is not None:
         if positive or all_classes:
             raise WenoError("--positive and --all-classes are for projects")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from weno.classes import run_names
-from weno.errors import RunError, WenoError
-from weno.terminal import complain, follow, say
+from weno.errors import RunError, WenoError, import_extra
+from weno.terminal import complain, follow, hush, say
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from weno.project import Project
 
 _PANEL = "More than two classes"
+_STAMP = "%Y-%m-%d_%H-%M-%S"
 
 PositiveOption = Annotated[
     str | None,
@@ -38,6 +39,40 @@ AllClassesOption = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+
+
+DevicesOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="GPUs that train together (with --device cpu, processes); each takes a "
+        "share of every step, so give at least as many --bags-per-step.",
+    ),
+]
+
+
+def start_crew(
+    devices: int, device: str, name: str | None, *, resume: bool
+) -> tuple[dict[str, Any], str | None]:
+    """Start the processes that fit together.
+
+    Returns
+    -------
+    how : dict
+        "device", and "crew" of several, as `weno.mil.fit` takes them.
+    name : str or None
+        Of the run, the same for all.
+    """
+    if devices == 1:
+        return {"device": device}, name
+    import_extra("torch", "torch")
+    from weno.mil.crew import launch
+
+    crew = launch(devices, device)
+    if not crew.first:
+        hush()
+    name = crew.agree(name if resume or name else time.strftime(_STAMP))
+    return {"device": str(crew.device), "crew": crew}, name
 
 
 def runs_to_fit(
@@ -69,7 +104,7 @@ def runs_to_fit(
     ]
     if lacking:
         raise WenoError(f"no slide is labelled {', '.join(lacking)}; fit one by one")
-    names = run_names(name or time.strftime("%Y-%m-%d_%H-%M-%S"), project.questions)
+    names = run_names(name or time.strftime(_STAMP), project.questions)
     begun = [
         run for run in names.values() if (project.run_dir(run) / "config.json").exists()
     ]

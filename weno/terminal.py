@@ -84,7 +84,7 @@ def command(app: typer.Typer) -> Callable[[Command], Callable[..., None]]:
                     traceback.print_exc()
                 complain("weno", str(error))
                 result = {"error": str(error)}
-            if as_json:
+            if as_json and not out.quiet:
                 sys.stdout.write(json.dumps(result) + "\n")
             if result.get("error") or result.get("failed"):
                 raise typer.Exit(2)
@@ -101,6 +101,11 @@ def command(app: typer.Typer) -> Callable[[Command], Callable[..., None]]:
         return run
 
     return decorate
+
+
+def hush() -> None:
+    """Print nothing any more: of several processes, one speaks."""
+    out.quiet = err.quiet = True
 
 
 def say(text: str) -> None:

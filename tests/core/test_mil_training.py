@@ -250,6 +250,7 @@ def test_a_fit_stops_mining_and_resumes_without(tmp_path: Path) -> None:
         CONFIG,
         epochs=25,
         patience=25,
+        critical_share=0.0,
         learning_rate=5e-3,
         mining="top_fraction",
         mining_start=8,

@@ -64,6 +64,7 @@ CONFIGS: dict[str, TrainConfig] = {
         student_width=512,
         teacher_dropout=0.25,
         pooling_dropout=0.0,
+        critical_share=0.0,
         student_dropout=0.25,
         precision="bf16",
         weight_decay=0.01,

@@ -31,6 +31,7 @@ BASE = TrainConfig(
     student_width=512,
     teacher_dropout=0.25,
     pooling_dropout=0.0,
+    critical_share=0.0,
     student_dropout=0.25,
     learning_rate=5e-4,
     weight_decay=0.01,

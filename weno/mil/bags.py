@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from weno.features import SlideFeatures
-    from weno.project import Project, SlideRow
+    from weno.project import Project
     from weno.review import ReviewTile, Verdict
 
 UNKNOWN = -1  # no person has answered this tile
@@ -88,7 +88,9 @@ class Bag:
 
 
 def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[Bag]:
-    """Read the features of a project's slides, and people's answers, as bags.
+    """Check the features of a project's slides; return them as bags, with answers.
+
+    The features stay on disk until they are needed.
 
     Parameters
     ----------
@@ -101,6 +103,7 @@ def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[
     FeatureError
         If files are missing, damaged or do not fit the project; all are named.
     """
+    from weno.mil.bag_files import FileRows
     from weno.review import read_verdicts, training_verdicts
 
     ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
@@ -114,7 +117,11 @@ def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[
         except FeatureError as error:
             problems.append(str(error))
         else:
-            bags.append(_bag(project.slide(slide_id), features, answers))
+            # Of a large cohort only what a step looks at is in memory.
+            values = features.features
+            rows = FileRows(project.features_path(slide_id), values.shape, values.dtype)
+            row, said = project.slide(slide_id), _answered(features, answers)
+            bags.append(Bag(slide_id, row.patient_id, row.label, rows, row.split, said))
     problems += _width_problems(bags)
     if problems:
         raise FeatureError("\n".join(problems))
@@ -196,20 +203,6 @@ def check_cohort(bags: Sequence[Bag]) -> None:
     ]
     if problems:
         raise FeatureError("cannot fit: " + "; ".join(problems))
-
-
-def _bag(
-    row: SlideRow, features: SlideFeatures, answers: Mapping[ReviewTile, Verdict]
-) -> Bag:
-    values = np.ascontiguousarray(features.features, dtype=np.float32)
-    return Bag(
-        row.slide_id,
-        row.patient_id,
-        row.label,
-        values,
-        row.split,
-        _answered(features, answers),
-    )
 
 
 def _answered(

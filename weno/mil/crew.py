@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar("T", covariant=True)
+Said = TypeVar("Said")
 
 
 class Sliceable(Protocol[T]):
@@ -59,9 +60,9 @@ class Crew:
         self.add([table])
         return table
 
-    def agree(self, tensor: Tensor) -> Tensor:
-        """Return the first process's tensor."""
-        return tensor
+    def agree(self, said: Said) -> Said:
+        """Return what the first process said."""
+        return said
 
     def wait(self) -> None:
         """Go on when all have come here."""
@@ -93,9 +94,9 @@ class FabricCrew(Crew):
         for tensor, part in zip(tensors, torch.split(total, sizes), strict=True):
             tensor.copy_(part.view_as(tensor))
 
-    def agree(self, tensor: Tensor) -> Tensor:
-        said: Tensor = self._fabric.broadcast(tensor)
-        return said.to(tensor.device)
+    def agree(self, said: Said) -> Said:
+        first: Said = self._fabric.broadcast(said)
+        return first
 
     def wait(self) -> None:
         self._fabric.barrier()

@@ -27,6 +27,7 @@ from weno.mil.losses import bag_loss, student_loss
 from weno.mil.mining import MiningRule, mine
 from weno.mil.packed import Batch
 from weno.mil.plugins import make_teacher
+from weno.mil.scores import top_mean
 from weno.mil.standardise import Standardiser
 from weno.mil.teachers import PairHead, TeacherOutput, divided, joined
 
@@ -394,11 +395,6 @@ def teacher_loss(
         instances = bag_loss(critical, labels, config.loss_epsilon)
         loss = torch.lerp(loss, instances, config.critical_share)
     return loss
-
-
-def top_mean(values: Tensor, k: int) -> Tensor:
-    """Return the mean of the k highest values, (), of all where there are fewer."""
-    return values.topk(min(k, len(values))).values.mean()
 
 
 @torch.no_grad()

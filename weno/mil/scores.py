@@ -99,9 +99,9 @@ def bag_maximum(values: Tensor, sizes: Sequence[int]) -> Tensor:
     return lowest.scatter_reduce(0, bag, values, "amax")
 
 
-def top_mean(probability: Tensor, k: int) -> Tensor:
+def top_mean(values: Tensor, k: int) -> Tensor:
     """Return the mean of the k highest values, of all where there are fewer."""
-    return probability.topk(min(k, len(probability))).values.mean()  # ()
+    return values.topk(min(k, len(values))).values.mean()  # ()
 
 
 def best_threshold(
