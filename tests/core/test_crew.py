@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -95,3 +96,20 @@ def test_a_crew_that_cannot_be_is_refused() -> None:
 
     with pytest.raises(RunError, match="cannot train on 2 x cuda"):
         launch(2, "cuda")
+
+
+def test_the_command_trains_by_two_processes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = ["slide_id,path,label"]
+    for k in range(12):
+        np.save(tmp_path / f"s{k}.npy", rng.standard_normal((20, 6), np.float32))
+        rows.append(f"s{k},s{k}.npy,{k % 2}")
+    (tmp_path / "bags.csv").write_text("\n".join(rows))
+    command = [Path(sys.executable).with_name("weno"), "fit", "--bags"]
+    command += [tmp_path / "bags.csv", "--out", tmp_path / "run", "--json"]
+    command += ["--device", "cpu", "--devices", "2", "--epochs", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    assert json.loads(line)["run"] == "run"
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2

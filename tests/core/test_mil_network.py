@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,9 @@ from weno.mil.bags import UNKNOWN, UNSURE, Bag
 from weno.mil.config import TrainConfig
 from weno.mil.descent import make_optimisers
 from weno.mil.evaluation import auc
-from weno.mil.losses import student_loss
-from weno.mil.network import Weno, relabel, train_epoch
-from weno.mil.packed import PackedBags
+from weno.mil.losses import bag_loss, student_loss
+from weno.mil.network import Weno, relabel, teacher_loss, train_epoch
+from weno.mil.packed import Group, PackedBags
 from weno.mil.plugins import make_teacher
 from weno.mil.standardise import Standardiser
 
@@ -73,6 +74,28 @@ def test_student_ranks_instances_better_than_attention() -> None:
     assert student is not None
     assert student > 0.95
     assert student > teacher
+
+
+def test_the_critical_tiles_are_those_with_the_most_visible_evidence() -> None:
+    config = replace(CONFIG, critical_share=1.0, critical_tiles=2)
+    model = Weno(8, config).eval()
+    x = torch.randn(9, 8)
+    group = Group(x, torch.tensor([1.0, 0.0]), [5, 4], [1, 0])
+    keep = torch.ones(9, dtype=torch.bool)
+    keep[model.teach(x).evidence.argmax()] = False  # the strongest is hidden
+    output = model.see(model.projector(x), keep, group.sizes)
+    parts = [
+        output.evidence[s][keep[s]].topk(2).values.mean()
+        for s in (slice(0, 5), slice(5, 9))
+    ]
+    wanted = bag_loss(torch.stack(parts), group.labels, 0.0)
+    found = teacher_loss(model, output, keep, group, config)
+    torch.testing.assert_close(found, wanted)
+    mixed = teacher_loss(
+        model, output, keep, group, replace(config, critical_share=0.25)
+    )
+    alone = teacher_loss(model, output, keep, group, replace(config, critical_share=0))
+    torch.testing.assert_close(mixed, 0.75 * alone + 0.25 * wanted)
 
 
 @pytest.mark.parametrize("label", [0.05, 0.1, 0.5, 0.9])

@@ -181,6 +181,30 @@ def epoch(
     return result
 
 
+@command(benchmarks)
+def memory(
+    out: OutOption = Path("bench"),
+    bags: Annotated[int, typer.Option(help="Bags.")] = 1000,
+    tiles: Annotated[int, typer.Option(help="Instances of a bag.")] = 20_000,
+    width: Annotated[int, typer.Option(help="Features of an instance.")] = 1024,
+    device: DeviceOption = "auto",
+) -> dict[str, Any]:
+    """Memory of a fit whose features, in half precision on disk, are far larger."""
+    import_extra("torch", "torch")
+    from weno.bench.memory import bench_memory
+
+    result = bench_memory(
+        out / "memory",
+        PRESETS["default"],
+        bags=bags,
+        tiles=tiles,
+        width=width,
+        device=device,
+    )
+    print_table("memory", {f"{bags} x {tiles} x {width}": result})
+    return result
+
+
 def _seeds(text: str) -> list[int]:
     if not all(seed.strip().isdecimal() for seed in text.split(",")):
         raise WenoError(f"--seeds needs numbers with commas, as 0,1,2: {text!r}")

@@ -75,7 +75,7 @@ def finish_run(
         "run": run_dir.name,
         **context,
         "width": next(bag.width for bag in bags if len(bag)),
-        "data_hash": data_hash(bags),
+        "data_hash": _begun_with(run_dir),
         "slides": len(bags),
         "empty_slides": [bag.slide_id for bag in bags if not len(bag)],
         "metrics": _mean_metrics([outcome["metrics"] for outcome in outcomes]),
@@ -114,11 +114,16 @@ def check_resumable(run_dir: Path, bags: Sequence[Bag], config: TrainConfig) -> 
         for key in now
         if before[key] != now[key]
     ]
-    environment = json.loads((run_dir / ENVIRONMENT).read_text(encoding="utf-8"))
-    if environment["data_hash"] != data_hash(bags):
+    if _begun_with(run_dir) != data_hash(bags):
         changed.append("slides, labels or features are not those it began with")
     if changed:
         raise RunError(f"{run_dir}: cannot resume: {'; '.join(changed)}")
+
+
+def _begun_with(run_dir: Path) -> str:
+    """Return the digest of the data that a run began with."""
+    environment = json.loads((run_dir / ENVIRONMENT).read_text(encoding="utf-8"))
+    return str(environment["data_hash"])
 
 
 def read_card(run_dir: Path) -> dict[str, Any]:
@@ -175,7 +180,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def data_hash(bags: Sequence[Bag]) -> str:
-    """Return a digest of ids, labels, prescribed splits and features."""
+    """Return a digest of ids, labels, prescribed splits and features as stored."""
     digest = hashlib.blake2b(digest_size=16)
     for bag in sorted(bags, key=lambda bag: bag.slide_id):
         key = [
@@ -186,7 +191,7 @@ def data_hash(bags: Sequence[Bag]) -> str:
             list(bag.instances.shape),
         ]
         digest.update(json.dumps(key).encode())
-        digest.update(bag.read().data)
+        digest.update(np.ascontiguousarray(bag.instances[:]).data)
         digest.update(bag.verdicts.data)
     return digest.hexdigest()
 
