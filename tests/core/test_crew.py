@@ -33,8 +33,8 @@ small = replace(
     bags_per_step=4, batch_size=50,
     optimiser="sgd", learning_rate=0.1)  # AdamW makes much of rounding
 configs = {
-    "default": replace(small, mining="top_fraction", mining_start=2, mining_ramp=0,
-                       mining_fraction=0.2),
+    "default": replace(small, mining="top_fraction", mining_spare=0.0, mining_start=2,
+                       mining_ramp=0, mining_fraction=0.2),
     "labels": replace(small, clean_labels=False, label_tail=0.0, evidence_share=0.0),
     "streamed": replace(small, feature_memory=1e-6),
 }

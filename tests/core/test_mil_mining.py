@@ -103,7 +103,9 @@ def test_constant_probabilities_drop_no_more_than_the_ceiling() -> None:
 
 def test_a_permuted_bag_has_its_values_permuted() -> None:
     torch.manual_seed(0)
-    config = TrainConfig(mining="top_fraction", mining_fraction=0.3, mining_max_drop=1)
+    config = TrainConfig(
+        mining="top_fraction", mining_spare=0, mining_fraction=0.3, mining_max_drop=1
+    )
     model = Weno(8, config).eval()
     x, order = torch.randn(20, 8), torch.randperm(20)
     keep, moved = mined(model, x, config), mined(model, x[order], config)
@@ -133,7 +135,8 @@ def test_hidden_tiles_keep_their_score_and_have_no_attention() -> None:
 def test_calibrated_threshold_hides_less() -> None:
     torch.manual_seed(0)
     x = torch.randn(100, 8)
-    base = {"mining": "threshold", "mining_max_drop": 1.0, "mining_threshold": 0.4}
+    base = {"mining": "threshold", "mining_threshold": 0.4}
+    base |= {"mining_max_drop": 1.0, "mining_spare": 0.0}
     hidden = {}
     for calibrated in (True, False):
         config = TrainConfig.from_dict({**base, "mining_calibrated": calibrated})

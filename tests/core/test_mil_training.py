@@ -253,6 +253,7 @@ def test_a_fit_stops_mining_and_resumes_without(tmp_path: Path) -> None:
         critical_share=0.0,
         learning_rate=5e-3,
         mining="top_fraction",
+        mining_spare=0.0,
         mining_start=8,
         mining_ramp=0,
         mining_patience=3,

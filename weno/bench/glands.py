@@ -38,21 +38,25 @@ PARTS = {
     "teacher-alone": replace(_DEFAULT, distillation=False),
     "distillation": replace(_DEFAULT, shared_projector=False),
     "shared-projector": _DEFAULT,
-    "mining": replace(_DEFAULT, mining="top_fraction"),
+    "mining": replace(_DEFAULT, mining="threshold"),
 }
 
 #: The choices of the default, each undone.
 CHOICES = {
     "not-slide-relative": replace(_DEFAULT, slide_relative=False),
     "layer-norm": replace(_DEFAULT, norm="layer"),
+    "without-critical-tiles": replace(_DEFAULT, critical_share=0.0),
     "attention-alone": replace(_DEFAULT, evidence_share=0.0),
     "evidence-alone": replace(_DEFAULT, evidence_share=1.0),
     "warm-up-of-5": replace(_DEFAULT, student_warmup=5),
     "student-dropout-25": replace(_DEFAULT, student_dropout=0.25),
-    "mining-by-threshold": replace(_DEFAULT, mining="threshold"),
+    "mining-nothing-spared": replace(
+        _DEFAULT, mining="top_fraction", mining_spare=0.0
+    ),
     "mining-as-published": replace(
         _DEFAULT,
         mining="threshold",
+        mining_spare=0.0,
         mining_max_drop=1.0,
         mining_min_keep=0,
         mining_calibrated=False,

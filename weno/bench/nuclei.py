@@ -44,7 +44,8 @@ BASE = TrainConfig(
 VARIANTS: dict[str, dict[str, Any]] = {
     "teacher alone": {"distillation": False},
     "WENO": {},
-    "WENO, mining": {"mining": "top_fraction"},
+    "WENO, mining": {"mining": "threshold", "mining_start": 8, "mining_ramp": 4},
+    "WENO, critical tiles": {"critical_share": 0.5},
 }
 
 

@@ -258,7 +258,7 @@ class TrainConfig:
         100, "Mining rest", "hardest tiles that are not easy (top_k)", (1, 10**6)
     )
     mining_spare: float = _setting(
-        0.0,
+        0.5,
         "Mining spares",
         "share of the tiles above the threshold that is never hidden, so that what is "
         "left still deserves the label; 0 as published",
@@ -402,6 +402,7 @@ PRESETS: dict[str, TrainConfig] = {
         label_tail=0.0,
         label_memory=0.0,
         mining_threshold=0.5,
+        mining_spare=0.0,
         mining_max_drop=1.0,
         mining_min_keep=0,
         mining_start=11,
