@@ -186,18 +186,22 @@ def fit(
     config = dataclasses.replace(PRESETS[preset], **options)
     if positive and all_classes:
         raise WenoError("give --positive or --all-classes, not both")
+    if bags is not None and (positive or all_classes):
+        raise WenoError("--positive and --all-classes are for projects")
+    of_bags = (out, features, classes, splits, labels_first, feature_encoder)
+    if bags is None and any(of_bags):
+        raise WenoError(
+            "--out, --features, --classes, --splits, --labels-first and "
+            "--feature-encoder go with --bags"
+        )
     how, name = fit_commands.start_crew(devices, device, name, resume=resume)
     how["teacher_weights"] = teacher_weights
     if bags is not None:
-        if positive or all_classes:
-            raise WenoError("--positive and --all-classes are for projects")
         given = bag_commands.BagOptions(bags, features, classes, splits, labels_first)
         job = bag_commands.fit_bags(
             given, out, config, options, encoder=feature_encoder, resume=resume, **how
         )
         return fit_commands.follow_fit(job, f"weno predict --model {out} --bags …")
-    if out or features or classes or splits:
-        raise WenoError("--out, --features, --classes and --splits go with --bags")
     from weno.project import Project
 
     opened = Project.open(project, positive)

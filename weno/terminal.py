@@ -82,7 +82,7 @@ def command(app: typer.Typer) -> Callable[[Command], Callable[..., None]]:
             except (WenoError, OSError) as error:
                 if debug:
                     traceback.print_exc()
-                complain("weno", str(error))
+                _complain("weno", str(error))
                 result = {"error": str(error)}
             if as_json and not out.quiet:
                 sys.stdout.write(json.dumps(result) + "\n")
@@ -104,8 +104,8 @@ def command(app: typer.Typer) -> Callable[[Command], Callable[..., None]]:
 
 
 def hush() -> None:
-    """Print nothing any more: of several processes, one speaks."""
-    out.quiet = err.quiet = True
+    """Print nothing but errors any more: of several processes, one speaks."""
+    out.quiet = True
 
 
 def say(text: str) -> None:
@@ -115,6 +115,11 @@ def say(text: str) -> None:
 
 def complain(who: str, text: str) -> None:
     """Print on standard error what went wrong with whom."""
+    if not out.quiet:
+        _complain(who, text)
+
+
+def _complain(who: str, text: str) -> None:
     err.print(f"[bold red]{escape(who)}:[/] {escape(text)}", soft_wrap=True)
 
 
@@ -190,6 +195,7 @@ def follow(job: Generator[Report, None, Any], title: str) -> Any:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.description}"),
         console=err,
+        disable=out.quiet,
     ) as progress:
         task = progress.add_task("", title=title, total=1.0)
         try:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from weno.mil.bags import Bag
-from weno.mil.descent import make_optimisers
+from weno.mil.descent import make_optimisers, matrix_precision
 from weno.mil.network import Weno, student_step, teacher_step, train_epoch
 from weno.mil.packed import Batch, PackedBags
 from weno.mil.scores import choose_device, score_bags
@@ -64,8 +64,19 @@ def bench_epoch(
     """
     target = choose_device(device)
     config = replace(config, student_warmup=0, mining="off")
-    if target.type == "cuda" and config.precision in ("auto", "tf32"):
-        torch.set_float32_matmul_precision("high")
+    with matrix_precision(config, target):
+        return _bench(config, target, (bags, tiles, width), epochs, plain=plain)
+
+
+def _bench(
+    config: TrainConfig,
+    target: torch.device,
+    size: tuple[int, int, int],
+    epochs: int,
+    *,
+    plain: bool,
+) -> dict[str, Any]:
+    bags, tiles, width = size
     torch.manual_seed(0)
     made = _random_bags(bags, tiles, width)
     model = Weno(width, config)

@@ -50,9 +50,7 @@ CHOICES = {
     "evidence-alone": replace(_DEFAULT, evidence_share=1.0),
     "warm-up-of-5": replace(_DEFAULT, student_warmup=5),
     "student-dropout-25": replace(_DEFAULT, student_dropout=0.25),
-    "mining-nothing-spared": replace(
-        _DEFAULT, mining="top_fraction", mining_spare=0.0
-    ),
+    "mining-nothing-spared": replace(_DEFAULT, mining="top_fraction", mining_spare=0.0),
     "mining-as-published": replace(
         _DEFAULT,
         mining="threshold",

@@ -39,6 +39,8 @@ class FitState:
         The best loss of the teacher in validation before anything was hidden.
     worse_with_mining : int
         Epochs in a row with a loss above that.
+    has_mined : bool
+        Whether anything has been hidden in any epoch.
     """
 
     epoch: int = 0
@@ -46,6 +48,7 @@ class FitState:
     best_value: float = float("inf")
     loss_before_mining: float = float("inf")
     worse_with_mining: int = 0
+    has_mined: bool = False
 
     def after(self, value: float, loss: float | None = None, mined: float = 0) -> Self:
         """Return the state one epoch on.
@@ -66,7 +69,10 @@ class FitState:
             return state
         if not mined:
             before = min(loss, self.loss_before_mining)
-            return replace(state, loss_before_mining=before)
+            return (
+                state if self.has_mined else replace(state, loss_before_mining=before)
+            )
+        state = replace(state, has_mined=True)
         worse = self.worse_with_mining + 1 if loss > self.loss_before_mining else 0
         return replace(state, worse_with_mining=worse)
 
@@ -90,9 +96,7 @@ def save_checkpoint(
         for index, values in optimiser.state_dict()["state"].items():
             for name, value in values.items():
                 tensors[f"optimiser.{part}.{index}.{name}"] = value
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    tensors |= random_state(model.threshold.device)
     tensors["threads"] = torch.tensor(torch.get_num_threads())
     numbers = [float(getattr(state, item.name)) for item in fields(state)]
     tensors["state"] = torch.tensor(numbers, dtype=torch.float64)
@@ -115,13 +119,26 @@ def restore_checkpoint(
         for part, optimiser in optimisers.items():
             _restore_optimiser(optimiser, _under(tensors, f"optimiser.{part}."))
         torch.set_num_threads(int(tensors["threads"]))
-        torch.set_rng_state(tensors["random.cpu"])
-        if torch.cuda.is_available() and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"])
-        epoch, best_epoch, value, before, worse = tensors["state"].tolist()
+        set_random_state(tensors, model.threshold.device)
+        epoch, best_epoch, value, before, worse, mined = tensors["state"].tolist()
     except (KeyError, ValueError, RuntimeError) as error:
         raise RunError(f"{path}: checkpoint does not fit: {error}") from error
-    return FitState(int(epoch), int(best_epoch), value, before, int(worse))
+    return FitState(int(epoch), int(best_epoch), value, before, int(worse), bool(mined))
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the state of the generators that training on a device draws from."""
+    state = {"random.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["random.cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Set the generators to a `random_state`, of whatever device it was."""
+    torch.set_rng_state(state["random.cpu"])
+    if device.type == "cuda" and "random.cuda" in state:
+        torch.cuda.set_rng_state(state["random.cuda"], device)
 
 
 def load_model(model: Weno, tensors: Mapping[str, Tensor]) -> None:

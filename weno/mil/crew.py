@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 
-from weno.errors import RunError, import_extra
+from weno.errors import RunError, WenoError, import_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -67,6 +67,10 @@ class Crew:
     def wait(self) -> None:
         """Go on when all have come here."""
 
+    def by_first(self, job: Callable[[], None]) -> None:
+        """Let the first process do what one must do; if it fails, all fail."""
+        job()
+
 
 ALONE = Crew()
 
@@ -100,6 +104,18 @@ class FabricCrew(Crew):
 
     def wait(self) -> None:
         self._fabric.barrier()
+
+    def by_first(self, job: Callable[[], None]) -> None:
+        failure = None
+        if self.first:
+            try:
+                job()
+            except (WenoError, OSError) as error:
+                failure = str(error)
+        # Those that do nothing must hear of it, or they would wait for ever.
+        failure = self.agree(failure)
+        if failure is not None:
+            raise RunError(failure)
 
 
 def launch(devices: int, device: str = "auto", *, nodes: int = 1) -> FabricCrew:

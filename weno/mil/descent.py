@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from weno.mil.crew import ALONE, Crew
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
     from torch.optim import Optimizer
@@ -35,6 +36,23 @@ def make_optimisers(model: Weno, config: TrainConfig) -> dict[str, Optimizer]:
         for name, weights in parts.items()
         if weights
     }
+
+
+@contextmanager
+def matrix_precision(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Let CUDA multiply in TF32 or not, as the config asks; then as it was before."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    faster = config.precision in ("auto", "tf32")
+    torch.set_float32_matmul_precision("high" if faster else "highest")
+    torch.backends.cudnn.allow_tf32 = faster
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:

@@ -69,7 +69,7 @@ class MiningRule:
             spare=config.mining_spare,
             max_drop=config.mining_max_drop,
             min_keep=config.mining_min_keep,
-            start=config.mining_start,
+            start=max(config.mining_start, config.teacher_epochs),
             ramp=config.mining_ramp,
         )
 

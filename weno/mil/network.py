@@ -286,6 +286,7 @@ def train_epoch(
         yield Progress("teacher", done + 1, len(groups))
     losses, hidden, low, high = map(torch.stack, zip(*steps, strict=True))
     crew.add([losses, hidden])
+    _average_buffers(model, crew)
 
     labels = None
     if config.clean_labels:
@@ -297,12 +298,23 @@ def train_epoch(
     if config.distillation and epoch > config.teacher_epochs:
         stage = _student_stage(model, optimisers, bags, labels, config, crew)
         student_loss, labels = yield from stage
+        _average_buffers(model, crew)
     elif labels is None:
         labels = torch.zeros(len(bags.positive), device=bags.positive.device)
     shown = max(1, sum(n for n, c in zip(bags.sizes, bags.classes, strict=True) if c))
     weights = losses.new_tensor([len(group) for group in groups])
     loss = (losses * weights).sum().item() / len(order)
     return EpochResult(loss, student_loss, hidden.sum().item() / shown, labels)
+
+
+def _average_buffers(model: Weno, crew: Crew) -> None:
+    """Give all processes the same running statistics, where norms keep any."""
+    parts = (model.projector, model.teacher, model.student)
+    buffers = [b for part in parts for b in part.buffers() if b.is_floating_point()]
+    if buffers and crew.size > 1:
+        crew.add(buffers)
+        for buffer in buffers:
+            buffer /= crew.size
 
 
 class TeacherStep(NamedTuple):
@@ -448,6 +460,10 @@ def _student_stage(
     losses = []
     for done, (index, x) in enumerate(bags.shuffled(config.batch_size, crew)):
         own = crew.share(index)
+        if not len(own):
+            descend(None, optimisers, *_moved(model), crew=crew)
+            losses.append(torch.zeros((), device=bags.device))
+            continue
         batch = Batch(
             crew.share(x),
             bags.positive[own],
@@ -506,10 +522,13 @@ def student_step(
     losses = student_loss(
         logits.float(), targets, config.negative_weight, config.loss_epsilon
     )  # (n,)
-    loss = (losses * weights).mean() * share if len(losses) else losses.sum()
-    moved = ["projector", "student"] if model.shared else ["student"]
-    descend(loss, optimisers, *moved, crew=crew)
+    loss = (losses * weights).mean() * share
+    descend(loss, optimisers, *_moved(model), crew=crew)
     return loss.detach(), labels
+
+
+def _moved(model: Weno) -> list[str]:
+    return ["projector", "student"] if model.shared else ["student"]
 
 
 def _blurred(x: Tensor, config: TrainConfig) -> Tensor:

@@ -132,7 +132,7 @@ class PackedBags:
         verdicts = np.concatenate([bag.verdicts for bag in bags])
         rows = StreamedRows(bags, ends, device, standardise)
         return cls(
-            rows if rows.nbytes > memory else torch.cat([rows[s] for s in slices]),
+            rows if rows.nbytes > memory else rows.together(slices),
             torch.tensor(classes, dtype=torch.float32, device=device),
             sizes,
             classes,
@@ -234,12 +234,22 @@ class StreamedRows:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
+    def together(self, slices: Sequence[slice]) -> Tensor:
+        """Read all instances, bag by bag, into one tensor."""
+        first = self[slice(0, 1)]
+        x = first.new_empty(len(self), *first.shape[1:])
+        for bag in slices:
+            x[bag] = self[bag]
+        return x
+
     def __getitem__(self, rows: slice) -> Tensor:
         """Read instances of one bag, standardised, to the device."""
         b = int(np.searchsorted(self._ends, rows.start, side="right")) - 1
         start = int(self._ends[b])
         inside = slice(rows.start - start, rows.stop - start)
         x = torch.from_numpy(self._bags[b].read(inside)).to(self._device)
+        if self._standardise.identity or not self._standardise.relative:
+            return self._standardise.apply_centre(x, self._standardise.mean)
         whole = inside == slice(0, len(self._bags[b]))
         if not self._known[b]:
             every = x if whole else torch.from_numpy(self._bags[b].read())

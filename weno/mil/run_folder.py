@@ -169,7 +169,7 @@ def keep_metrics(folder: Path, epochs: int) -> None:
 
 def append_metrics(folder: Path, values: Mapping[str, Any]) -> None:
     """Add one epoch to `metrics.jsonl`."""
-    with (folder / METRICS).open("a") as file:
+    with (folder / METRICS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(values) + "\n")
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from weno.errors import RunError
 from weno.mil.crew import ALONE, Crew
 from weno.mil.descent import autocast
-from weno.mil.evaluation import auc
+from weno.mil.metrics import auc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,13 +16,15 @@ from weno.mil.checkpoint import (
     FitState,
     load_model,
     load_tensors,
+    random_state,
     restore_checkpoint,
     save_checkpoint,
     save_tensors,
+    set_random_state,
 )
 from weno.mil.crew import ALONE, Crew
-from weno.mil.descent import make_optimisers
-from weno.mil.evaluation import auc
+from weno.mil.descent import make_optimisers, matrix_precision
+from weno.mil.metrics import auc
 from weno.mil.network import EpochResult, Weno, train_epoch
 from weno.mil.packed import PackedBags, device_memory
 from weno.mil.published import load_teacher
@@ -99,7 +101,7 @@ def fit_project(
     names = project.run_names()
     if name is None:
         newest = names[-1] if resume and names else None
-        name = newest or time.strftime("%Y-%m-%d_%H-%M-%S")
+        name = crew.agree(newest or time.strftime("%Y-%m-%d_%H-%M-%S"))
     failed = project.failed_slides()
     labelled = [
         row.slide_id
@@ -174,25 +176,28 @@ def fit(
     full = [bag for bag in bags if len(bag)]
     splits = make_splits(full, config)
     target = choose_device(device)
-    begun = (run_dir / CONFIG).exists()
-    crew.wait()  # until all have looked
+    begun = crew.agree((run_dir / CONFIG).exists())
     if begun and not resume:
         raise RunError(f"{run_dir}: there is a run already; resume it or name another")
     if begun:
         check_resumable(run_dir, bags, config)
-    elif crew.first:
-        if teacher_weights is not None:
-            _keep_weights(run_dir, Weno(full[0].width, config).teacher, teacher_weights)
-        start_run(run_dir, bags, splits, config)
-    crew.wait()
+    else:
+
+        def begin() -> None:
+            if teacher_weights is not None:
+                teacher = Weno(full[0].width, config).teacher
+                _keep_weights(run_dir, teacher, teacher_weights)
+            start_run(run_dir, bags, splits, config)
+
+        crew.by_first(begin)
     outcomes = []
-    for number, split in enumerate(splits, 1 if config.folds else 0):
-        fold = _Fold(run_dir, full, split, config, number, target, crew)
-        yield from fold.train()
-        outcomes.append(fold.outcome())
-    if crew.first:
-        finish_run(run_dir, bags, context, outcomes)
-    crew.wait()
+    with matrix_precision(config, target):
+        for number, split in enumerate(splits, 1 if config.folds else 0):
+            fold = _Fold(run_dir, full, split, config, number, target, crew)
+            yield from fold.train()
+            outcomes.append(fold.outcome())
+            del fold  # the next one's bags take its place
+    crew.by_first(lambda: finish_run(run_dir, bags, context, outcomes))
     return run_dir
 
 
@@ -222,17 +227,15 @@ class _Fold:
             for name in ("train", "val", "test")
         }
         torch.manual_seed(config.seed * 1000 + fold)
-        if device.type == "cuda" and config.precision in ("auto", "tf32"):
-            torch.set_float32_matmul_precision("high")
         self.model = Weno(bags[0].width, config)
         if (run_dir / INITIAL).exists():
             self.model.teacher.load_state_dict(load_tensors(run_dir / INITIAL))
         self.model.standardise.adapt(parts["train"])
         self.model.to(device)
-        if not crew.first:  # other dropout and augmentation for its part of a step
-            torch.manual_seed(config.seed * 1000 + fold + 10**9 * crew.rank)
         self.optimisers = make_optimisers(self.model, config)
         memory = config.feature_memory * 1e9 or device_memory(device) / 2
+        if device.type == "cpu":
+            memory /= crew.size
         share = memory / sum(len(bag) for bag in bags)  # bytes a tile
         self.bags = {
             name: PackedBags.pack(
@@ -252,10 +255,7 @@ class _Fold:
         last = self.folder / LAST
         if last.exists():
             self.state = restore_checkpoint(last, self.model, self.optimisers)
-            if not self.crew.first:
-                torch.manual_seed(10**9 * self.crew.rank + self.state.epoch)
-        if self.crew.first:
-            keep_metrics(self.folder, self.state.epoch)
+        self.crew.by_first(lambda: keep_metrics(self.folder, self.state.epoch))
         while not self.state.is_finished(self.config):
             yield from self._epoch()
 
@@ -265,9 +265,7 @@ class _Fold:
         report = self._judge(result, started)
         if report.is_best:
             self._choose_threshold()
-        if self.crew.first:
-            self._save(report)
-        self.crew.wait()
+        self.crew.by_first(lambda: self._save(report))
         yield from self._pause(report)
 
     def _save(self, report: EpochReport) -> None:
@@ -280,6 +278,9 @@ class _Fold:
     def _steps(self) -> Generator[StepReport | EpochReport, None, EpochResult]:
         """Train one epoch, reporting every now and then."""
         config, epoch = self.config, self.state.epoch + 1
+        if rank := self.crew.rank:  # other dropout and augmentation for other bags
+            own = (config.seed * 1000 + self.fold) * 10**5 + epoch
+            torch.manual_seed(own + rank * 10**15)
         steps = train_epoch(
             self.model,
             self.optimisers,
@@ -310,9 +311,10 @@ class _Fold:
 
     def _pause(self, report: StepReport | EpochReport) -> Reports:
         """Yield; whoever draws random numbers meanwhile does not change the run."""
-        state = torch.get_rng_state()
+        device = self.model.threshold.device
+        state = random_state(device)
         yield report
-        torch.set_rng_state(state)
+        set_random_state(state, device)
         self.reported = time.perf_counter()
 
     def _judge(self, result: EpochResult, started: float) -> EpochReport:
@@ -349,7 +351,9 @@ class _Fold:
             mined=result.mined,
             mining=self.state.may_mine(config),
             val_loss_before_mining=self.state.loss_before_mining
-            if result.mined and loss is not None
+            if result.mined
+            and loss is not None
+            and math.isfinite(self.state.loss_before_mining)
             else None,
             label_limits=(low, high),
             label_histogram=tuple(histogram.int().tolist()),
