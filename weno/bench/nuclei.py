@@ -45,7 +45,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "teacher alone": {"distillation": False},
     "WENO": {},
     "WENO, mining": {"mining": "threshold", "mining_start": 8, "mining_ramp": 4},
-    "WENO, critical tiles": {"critical_share": 0.5},
 }
 
 
