@@ -169,5 +169,6 @@ def without_gradient(teacher: nn.Module) -> set[str]:
     return {
         name
         for name, weights in teacher.named_parameters()
-        if weights.grad is None or weights.grad.abs().max() < 1e-7
+        # What is zero by symmetry is some 1e-7 by rounding.
+        if weights.grad is None or weights.grad.abs().max() < 2e-6
     }
