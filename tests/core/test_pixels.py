@@ -72,6 +72,8 @@ def test_pixels_stay_bytes_until_the_encoder_sees_them() -> None:
     assert packed.x.dtype == torch.uint8
 
 
+# Switching oneDNN off speaks of Intel's GPUs.
+@pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN:UserWarning")
 @pytest.mark.parametrize("chunk", [1, 5, 16])
 def test_a_bag_in_chunks_has_the_gradients_of_a_bag_at_once(chunk: int) -> None:
     plain = replace(CONFIG, augment=False)
@@ -80,12 +82,12 @@ def test_a_bag_in_chunks_has_the_gradients_of_a_bag_at_once(chunk: int) -> None:
     for config in (plain, replace(plain, chunk=chunk)):
         torch.manual_seed(0)
         projector = Weno(24, config).projector
-        projector(tiles).square().sum().backward()
+        # oneDNN's convolutions of a single tile are exact to .5 % on some processors.
+        with torch.backends.mkldnn.flags(enabled=False):
+            projector(tiles).square().sum().backward()
         gradients.append([weights.grad for weights in projector.parameters()])
     for at_once, in_turns in zip(*gradients, strict=True):
-        # Of a single tile some processors compute convolutions less exactly.
-        coarse = 0.01 * at_once.abs().max().item()
-        torch.testing.assert_close(in_turns, at_once, rtol=1e-3, atol=coarse)
+        torch.testing.assert_close(in_turns, at_once, rtol=1e-3, atol=1e-3)
 
 
 def test_a_bag_in_chunks_keeps_no_activations() -> None:
