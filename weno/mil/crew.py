@@ -64,9 +64,6 @@ class Crew:
         """Return what the first process said."""
         return said
 
-    def wait(self) -> None:
-        """Go on when all have come here."""
-
     def by_first(self, job: Callable[[], None]) -> None:
         """Let the first process do what one must do; if it fails, all fail."""
         job()
@@ -101,9 +98,6 @@ class FabricCrew(Crew):
     def agree(self, said: Said) -> Said:
         first: Said = self._fabric.broadcast(said)
         return first
-
-    def wait(self) -> None:
-        self._fabric.barrier()
 
     def by_first(self, job: Callable[[], None]) -> None:
         failure = None
