@@ -21,6 +21,7 @@ from weno.mil.bags import UNKNOWN
 from weno.mil.config import TrainConfig
 from weno.mil.network import Weno, relabel
 from weno.mil.packed import PackedBags
+from weno.mil.standardise import Moments
 from weno.project import Project
 from weno.review import Kind, ReviewStore, ReviewTile, Verdict, read_verdicts
 from weno.tiles import TileSpec
@@ -136,7 +137,7 @@ def test_tiles_of_all_other_classes_are_negative_if_the_rule_is_on(
         config = TrainConfig(true_negatives=rule, label_tail=0.0)
         torch.manual_seed(0)
         model = Weno(8, config)
-        model.standardise.adapt(bags)
+        model.standardise.adapt(Moments.of(bags))
         packed = PackedBags.pack(bags, torch.device("cpu"), model.standardise)
         given[rule] = relabel(model, packed, config)
     assert of_others.sum() == 12 * TILES

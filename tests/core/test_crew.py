@@ -82,6 +82,11 @@ def test_two_processes_have_the_loss_curve_of_one(folder: Path, name: str) -> No
             wanted = pytest.approx(one[key], rel=1e-4, abs=1e-6) if known else None
             assert two[key] == wanted, key
         assert two["label_histogram"] == one["label_histogram"]
+    digests = [
+        json.loads((file.parent / "environment.json").read_text())["data_hash"]
+        for file in files
+    ]
+    assert digests[0] == digests[1]
     assert any(line["mined"] for line in alone) == (name == "default")
     one, two = (
         load_file(folder / f"{name}-{size}" / "best.safetensors") for size in (1, 2)

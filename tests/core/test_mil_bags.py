@@ -32,14 +32,13 @@ def bag(slide_id: str, label: int | None, **values: Any) -> Bag:
 
 
 def test_all_problems_of_a_cohort_are_said_at_once() -> None:
-    nan = np.full((3, 4), np.nan, np.float32)
     cohort = [
         bag("a", 1, patient_id="p", split="train"),
         bag("b", 1, patient_id="p", split="test"),
         bag("c", None),
         bag("c", 1),
         bag("d", 3, instances=np.zeros((3, 5), np.float32)),
-        bag("e", 1, instances=nan, split="tset"),
+        bag("e", 1, split="tset"),
     ]
     with pytest.raises(FeatureError) as caught:
         check_cohort(cohort)
@@ -50,7 +49,6 @@ def test_all_problems_of_a_cohort_are_said_at_once() -> None:
         "more than one split: p",
         "unknown split: tset",
         "not 4 features a tile: d (5)",
-        "NaN or infinity: e",
     ):
         assert part in str(caught.value)
 
@@ -89,7 +87,6 @@ def slide_features(slide_id: str = "a", **values: Any) -> SlideFeatures:
         ({"encoder": "timm:vit"}, "'timm:vit', wanted 'texture'"),
         ({"spec": TileSpec(tile_um=128, mpp=0.5)}, r"tile_um is 128\.0, wanted 64\.0"),
         ({"features": np.ones((2, 5), np.float32)}, "5 features a tile, wanted 4"),
-        ({"features": np.full((2, 4), np.inf, np.float32)}, "NaN or infinity"),
     ],
 )
 def test_features_of_another_making_are_refused_with_both_values(

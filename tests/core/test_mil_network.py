@@ -16,7 +16,7 @@ from weno.mil.losses import bag_loss, student_loss
 from weno.mil.network import Weno, relabel, teacher_loss, train_epoch
 from weno.mil.packed import Group, PackedBags
 from weno.mil.plugins import make_teacher
-from weno.mil.standardise import Standardiser
+from weno.mil.standardise import Moments, Standardiser
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def pack(bags: Sequence[Bag], model: Weno) -> PackedBags:
 def train(bags: Sequence[Bag], config: TrainConfig, epochs: int) -> Weno:
     torch.manual_seed(config.seed)
     model = Weno(bags[0].instances.shape[1], config)
-    model.standardise.adapt(bags)
+    model.standardise.adapt(Moments.of(bags))
     packed = pack(bags, model)
     optimisers = make_optimisers(model, config)
     for epoch in range(1, epochs + 1):
@@ -239,7 +239,7 @@ def test_what_all_tiles_of_a_slide_share_drops_out() -> None:
     relative, plain = (Standardiser(4, relative=r) for r in (True, False))
     units = {}
     for standardise in (relative, plain):
-        standardise.adapt(as_bags(stained))
+        standardise.adapt(Moments.of(as_bags(stained)))
         units[standardise] = torch.stack(
             [standardise(torch.from_numpy(bag)).median(0).values for bag in stained]
         )
@@ -254,14 +254,15 @@ def test_what_all_tiles_of_a_slide_share_drops_out() -> None:
 def test_a_slide_of_one_tile_is_compared_with_the_cohort() -> None:
     rng = np.random.default_rng(0)
     standardise = Standardiser(4, relative=True)
-    standardise.adapt(as_bags([rng.standard_normal((50, 4)).astype(np.float32)]))
+    bags = as_bags([rng.standard_normal((50, 4)).astype(np.float32)])
+    standardise.adapt(Moments.of(bags))
     assert standardise(torch.full((1, 4), 5.0)).min() > 3
 
 
 def test_a_feature_that_never_changes_stays_finite() -> None:
     bags = [np.zeros((5, 2), np.float32), np.zeros((5, 2), np.float32)]
     standardise = Standardiser(2, relative=True)
-    standardise.adapt(as_bags(bags))
+    standardise.adapt(Moments.of(as_bags(bags)))
     x = torch.tensor([[3.0, 0.0]])
     assert standardise(x).isfinite().all()
     assert standardise.familiarity(x).item() == pytest.approx(3 / np.sqrt(2))

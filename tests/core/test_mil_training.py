@@ -177,7 +177,7 @@ def test_steps_are_reported_when_an_epoch_is_long(
     monkeypatch.setattr("weno.mil.training._SECONDS_PER_REPORT", 0.0)
     reports = list(job(tmp_path / "run", dataclasses.replace(CONFIG, epochs=2)))
     steps = [r for r in reports if isinstance(r, StepReport)]
-    assert {r.stage for r in steps} == {"teacher", "student"}
+    assert {r.stage for r in steps} == {"reading", "teacher", "student"}
     assert all(r.text and 0 <= r.done < r.total for r in steps)
 
 

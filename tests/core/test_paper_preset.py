@@ -15,6 +15,7 @@ from weno.mil.descent import make_optimisers
 from weno.mil.losses import bag_loss, student_loss
 from weno.mil.network import Weno, student_step, train_epoch
 from weno.mil.packed import Batch, PackedBags
+from weno.mil.standardise import Moments
 
 PAPER = PRESETS["paper"]
 # The same path on widths that a test can afford.
@@ -66,7 +67,7 @@ def test_parameter_counts_of_dsmil_are_the_published_ones(dim: int, count: int) 
 
 def test_features_reach_the_projector_as_they_are() -> None:
     model = Weno(6, PAPER)
-    model.standardise.adapt(random_bags())
+    model.standardise.adapt(Moments.of(random_bags()))
     x = torch.randn(5, 6)
     assert model.standardise(x) is x
 

@@ -18,6 +18,7 @@ from weno.mil.encoders import ENCODERS
 from weno.mil.network import Weno, train_epoch
 from weno.mil.packed import PackedBags
 from weno.mil.reports import EpochReport
+from weno.mil.standardise import Moments
 from weno.mil.training import fit
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def trained(config: TrainConfig, epochs: int = 12) -> tuple[Weno, PackedBags]:
     torch.manual_seed(0)
     bags = pixel_bags()
     model = Weno(bags[0].width, config)
-    model.standardise.adapt(bags)
+    model.standardise.adapt(Moments.of(bags))
     packed = PackedBags.pack(bags, torch.device("cpu"), model.standardise)
     optimisers = make_optimisers(model, config)
     for epoch in range(1, epochs + 1):

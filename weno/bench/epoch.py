@@ -17,6 +17,7 @@ from weno.mil.descent import make_optimisers, matrix_precision
 from weno.mil.network import Weno, student_step, teacher_step, train_epoch
 from weno.mil.packed import Batch, PackedBags
 from weno.mil.scores import choose_device, score_bags
+from weno.mil.standardise import Moments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -80,9 +81,10 @@ def _bench(
     torch.manual_seed(0)
     made = _random_bags(bags, tiles, width)
     model = Weno(width, config)
-    model.standardise.adapt(made)
+    moments = Moments.of(made)
+    model.standardise.adapt(moments)
     model.to(target)
-    packed = PackedBags.pack(made, target, model.standardise)
+    packed = PackedBags.pack(made, target, model.standardise, moments=moments)
     optimisers = make_optimisers(model, config)
     runs = []
     for epoch in range(1, epochs + 2):

@@ -106,6 +106,11 @@ class SlideFeatures:
     colour: str = AS_STORED
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Number of tiles, and of features of a tile."""
+        return self.features.shape
+
+    @property
     def grid(self) -> TileGrid:
         """The grid that the tiles lie on."""
         return TileGrid.from_origins(

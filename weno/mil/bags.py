@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from weno.features import SlideFeatures
+    from weno.features import FeatureHeader, SlideFeatures
+    from weno.mil.bag_files import BagFile
     from weno.project import Project
     from weno.review import ReviewTile, Verdict
 
@@ -67,12 +68,7 @@ class Bag:
 
     def read(self, rows: slice = slice(None)) -> npt.NDArray[Any]:
         """Read instances into memory: features as float32, pixels as uint8."""
-        values = np.ascontiguousarray(self.instances[rows])
-        return (
-            values
-            if values.dtype == np.uint8
-            else values.astype(np.float32, copy=False)
-        )
+        return as_read(np.ascontiguousarray(self.instances[rows]))
 
     @property
     def width(self) -> int:
@@ -87,10 +83,15 @@ class Bag:
         return self.instance_labels
 
 
-def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[Bag]:
-    """Check the features of a project's slides; return them as bags, with answers.
+def as_read(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return instances as a step wants them: features as float32, pixels as uint8."""
+    return stored if stored.dtype == np.uint8 else stored.astype(np.float32, copy=False)
 
-    The features stay on disk until they are needed.
+
+def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[Bag]:
+    """Check what a project's feature files say; return them as bags, with answers.
+
+    The features themselves stay on disk until they are needed.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[
     FeatureError
         If files are missing, damaged or do not fit the project; all are named.
     """
-    from weno.mil.bag_files import FileRows
+    from weno.mil.bag_files import read_bag
     from weno.review import read_verdicts, training_verdicts
 
     ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
@@ -113,14 +114,13 @@ def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[
     bags, problems = [], []
     for slide_id in ids:
         try:
-            features = read_slide_features(project, slide_id)
+            header = read_slide_header(project, slide_id)
+            file = read_bag(project.features_path(slide_id))
         except FeatureError as error:
             problems.append(str(error))
         else:
-            # Of a large cohort only what a step looks at is in memory.
-            values = features.features
-            rows = FileRows(project.features_path(slide_id), values.shape, values.dtype)
-            row, said = project.slide(slide_id), _answered(features, answers)
+            row, said = project.slide(slide_id), _answered(header, file, answers)
+            rows = file.instances
             bags.append(Bag(slide_id, row.patient_id, row.label, rows, row.split, said))
     problems += _width_problems(bags)
     if problems:
@@ -128,37 +128,37 @@ def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[
     return bags
 
 
-def read_slide_features(project: Project, slide_id: str) -> SlideFeatures:
-    """Read one slide's features and compare them with the project's choices."""
-    from weno.features import read_features
+def read_slide_header(project: Project, slide_id: str) -> FeatureHeader:
+    """Read what one slide's features say, and compare it with the project's choices."""
+    from weno.features import read_header
 
     path = project.features_path(slide_id)
     if not path.exists():
         raise FeatureError(f"{slide_id}: no features at {path}; run extract first")
-    features = read_features(path)
-    check_features(features, project.encoder, project.spec.to_dict())
-    if features.slide_id != slide_id:
-        raise FeatureError(f"{path}: holds features of slide {features.slide_id!r}")
+    header = read_header(path)
+    check_features(header, project.encoder, project.spec.to_dict())
+    if header.slide_id != slide_id:
+        raise FeatureError(f"{path}: holds features of slide {header.slide_id!r}")
     mpp = project.slide(slide_id).mpp
-    if mpp is not None and not np.allclose(features.mpp, mpp, rtol=1e-6):
+    if mpp is not None and not np.allclose(header.mpp, mpp, rtol=1e-6):
         raise FeatureError(
-            f"{slide_id}: extracted at {features.mpp[0]:g} µm/px, slides.csv says "
+            f"{slide_id}: extracted at {header.mpp[0]:g} µm/px, slides.csv says "
             f"{mpp:g}; run extract again"
         )
-    return features
+    return header
 
 
 def check_features(
-    features: SlideFeatures,
+    features: FeatureHeader | SlideFeatures,
     encoder: str,
     spec: Mapping[str, Any],
     width: int | None = None,
 ) -> None:
-    """Refuse features that another encoder or tile spec made, or that hold NaN.
+    """Refuse features that another encoder or tile spec made.
 
     Parameters
     ----------
-    features : SlideFeatures
+    features : FeatureHeader or SlideFeatures
     encoder : str
         The encoder's name that is asked for.
     spec : mapping
@@ -180,16 +180,16 @@ def check_features(
         for name in sorted({*found, *spec})
         if found.get(name) != spec.get(name)
     ]
-    if width is not None and features.features.shape[1] != width:
-        problems.append(f"{features.features.shape[1]} features a tile, wanted {width}")
-    if not np.isfinite(features.features).all():
-        problems.append("features hold NaN or infinity: extract the slide again")
+    if width is not None and features.shape[1] != width:
+        problems.append(f"{features.shape[1]} features a tile, wanted {width}")
     if problems:
         raise FeatureError(f"{features.slide_id}: " + "; ".join(problems))
 
 
 def check_cohort(bags: Sequence[Bag]) -> None:
     """Refuse bags that cannot be learnt from; all problems are said at once.
+
+    The features themselves are not read; see `weno.mil.survey`.
 
     Raises
     ------
@@ -206,15 +206,15 @@ def check_cohort(bags: Sequence[Bag]) -> None:
 
 
 def _answered(
-    features: SlideFeatures, answers: Mapping[ReviewTile, Verdict]
+    header: FeatureHeader, file: BagFile, answers: Mapping[ReviewTile, Verdict]
 ) -> npt.NDArray[np.int8] | None:
     """Return people's answers by tile; those to other tiles or files do not count."""
-    height, width = features.grid.tile_l0
-    size = (round(height), round(width))
-    index = {tuple(map(int, yx)): i for i, yx in enumerate(features.origins)}
-    labels = np.full(len(features.origins), UNKNOWN, np.int8)
+    assert file.origins is not None, "read_header has seen coords"
+    y, x = (round(header.spec.tile_um / mpp) for mpp in header.mpp)
+    index = {tuple(map(int, yx)): i for i, yx in enumerate(file.origins)}
+    labels = np.full(len(file), UNKNOWN, np.int8)
     for tile, verdict in answers.items():
-        known = tile.content_hash == features.content_hash and tile.size == size
+        known = tile.content_hash == header.content_hash and tile.size == (y, x)
         if known and (i := index.get(tile.origin)) is not None:
             labels[i] = _OF_VERDICT[verdict.value]
     return labels if (labels != UNKNOWN).any() else None
@@ -263,8 +263,6 @@ def _width_problems(bags: Sequence[Bag]) -> list[str]:
             if len(bag) and bag.instances.shape[1:] != usual
         ]
         problems.append(f"not {_shown(usual)} features a tile: {_listed(odd)}")
-    if bad := [bag.slide_id for bag in bags if not np.isfinite(bag.read()).all()]:
-        problems.append(f"features hold NaN or infinity: {_listed(bad)}")
     return problems
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from weno.mil.bags import Bag
-    from weno.mil.standardise import Standardiser
+    from weno.mil.standardise import Moments, Standardiser
 
 _TOGETHER = 1 << 14  # instances of the bags that are looked at together
 _BLOCK = 256  # neighbouring instances read together from disk
@@ -112,6 +112,7 @@ class PackedBags:
         standardise: Standardiser,
         *,
         memory: float = float("inf"),
+        moments: Moments | None = None,
     ) -> Self:
         """Bring bags to the device.
 
@@ -124,13 +125,15 @@ class PackedBags:
         memory : float
             Bytes that the instances may take there; if they need more, they stay where
             they are and are read when their turn comes.
+        moments : Moments, optional
+            Of these bags; what is missing is found when a bag is read.
         """
         sizes = [len(bag) for bag in bags]
         classes = [int(bag.label or 0) for bag in bags]
         ends = list(itertools.accumulate(sizes, initial=0))
         slices = [slice(*pair) for pair in itertools.pairwise(ends)]
         verdicts = np.concatenate([bag.verdicts for bag in bags])
-        rows = StreamedRows(bags, ends, device, standardise)
+        rows = StreamedRows(bags, ends, device, standardise, moments)
         return cls(
             rows if rows.nbytes > memory else rows.together(slices),
             torch.tensor(classes, dtype=torch.float32, device=device),
@@ -213,6 +216,8 @@ class StreamedRows:
         0, and where each bag ends.
     device : torch.device
     standardise : Standardiser
+    moments : Moments, optional
+        Of the bags; else a bag's centre is found when it is first read.
     """
 
     def __init__(
@@ -221,12 +226,18 @@ class StreamedRows:
         ends: Sequence[int],
         device: torch.device,
         standardise: Standardiser,
+        moments: Moments | None = None,
     ) -> None:
         self._bags, self._ends = bags, np.asarray(ends)
         self._device, self._standardise = device, standardise
         first = bags[0].read(slice(1))
-        self._known = np.zeros(len(bags), bool)  # which centres have been looked up
-        self._centres = torch.empty(len(bags), len(standardise.mean), device=device)
+        self._known = np.full(len(bags), moments is not None)  # whose centres are
+        shape = len(bags), len(standardise.mean)
+        self._centres = (
+            torch.empty(shape, device=device)
+            if moments is None
+            else standardise.centres(moments)
+        )
         one = first.nbytes
         self.nbytes = one * int(self._ends[-1])
         self._pool = max(1, _POOL_BYTES // max(1, one) // _BLOCK)  # blocks

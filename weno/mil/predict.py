@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from weno.errors import FeatureError, RunError
-from weno.mil.bags import Bag, check_features, read_slide_features
+from weno.mil.bags import Bag, check_features, read_slide_header
 from weno.mil.mining import MiningRule, keep_mask
 from weno.mil.run import Run as Run
 from weno.mil.run import load_run as load_run
@@ -304,6 +304,7 @@ def predict_project(
     RunError
         If the run cannot be loaded.
     """
+    from weno.features import read_features
     from weno.prediction import write_prediction
 
     loaded = load_run(project.run_dir(run), device=device)
@@ -315,7 +316,8 @@ def predict_project(
     for done, slide_id in enumerate(ids, 1):
         error = None
         try:
-            features = read_slide_features(project, slide_id)
+            read_slide_header(project, slide_id)
+            features = read_features(project.features_path(slide_id))
             prediction = predict_features(loaded, features)
         except FeatureError as problem:
             error = failed[slide_id] = str(problem)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+READING = "reading"  # the stage before the first epoch
+
 _MUCH = 0.5  # share of the tiles of positive bags that should not be hidden
 
 
@@ -18,9 +20,9 @@ class StepReport:
     epoch, epochs : int
         1-based, and how many there are at most.
     stage : str
-        "teacher" or "student".
+        `READING`, once before all epochs, then "teacher" and "student" in each.
     step, steps : int
-        Steps of the stage done, and how many there are.
+        Steps of the stage done, and how many there are; of reading, slides.
     """
 
     fold: int
@@ -49,6 +51,8 @@ class StepReport:
     @property
     def text(self) -> str:
         """What is being done, in a few words."""
+        if self.stage == READING:
+            return f"reading features, slide {self.step:,} of {self.steps:,}"
         return f"{_where(self)}, {self.stage}"
 
 

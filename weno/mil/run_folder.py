@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import platform
 import sys
@@ -41,8 +40,9 @@ def start_run(
     bags: Sequence[Bag],
     splits: Sequence[Split],
     config: TrainConfig,
+    digest: str,
 ) -> None:
-    """Write what is known before training."""
+    """Write what is known before training; `digest` is that of the bags."""
     with (
         replacing(run_dir / SPLIT) as path,
         path.open("w", newline="", encoding="utf-8") as file,
@@ -54,7 +54,7 @@ def start_run(
                 where = split.get(bag.slide_id, "empty")
                 row = [bag.slide_id, bag.patient_id, bag.label, fold, where]
                 table.writerow(row)
-    values = {**_environment(), "data_hash": data_hash(bags)}
+    values = {**_environment(), "data_hash": digest}
     write_json(run_dir / ENVIRONMENT, values)
     # The config comes last: a folder that has one is a run that was begun.
     config.write(run_dir / CONFIG)
@@ -100,7 +100,7 @@ def _mean_metrics(
     return means
 
 
-def check_resumable(run_dir: Path, bags: Sequence[Bag], config: TrainConfig) -> None:
+def check_resumable(run_dir: Path, digest: str, config: TrainConfig) -> None:
     """Refuse to go on with other settings or other data than the run began with.
 
     Raises
@@ -114,7 +114,7 @@ def check_resumable(run_dir: Path, bags: Sequence[Bag], config: TrainConfig) -> 
         for key in now
         if before[key] != now[key]
     ]
-    if _begun_with(run_dir) != data_hash(bags):
+    if _begun_with(run_dir) != digest:
         changed.append("slides, labels or features are not those it began with")
     if changed:
         raise RunError(f"{run_dir}: cannot resume: {'; '.join(changed)}")
@@ -177,23 +177,6 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def data_hash(bags: Sequence[Bag]) -> str:
-    """Return a digest of ids, labels, prescribed splits and features as stored."""
-    digest = hashlib.blake2b(digest_size=16)
-    for bag in sorted(bags, key=lambda bag: bag.slide_id):
-        key = [
-            bag.slide_id,
-            bag.patient_id,
-            bag.label,
-            bag.split,
-            list(bag.instances.shape),
-        ]
-        digest.update(json.dumps(key).encode())
-        digest.update(np.ascontiguousarray(bag.instances[:]).data)
-        digest.update(bag.verdicts.data)
-    return digest.hexdigest()
 
 
 def _environment() -> dict[str, Any]:

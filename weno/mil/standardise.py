@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,54 @@ if TYPE_CHECKING:
 # Tiles' worth of trust in the cohort's centre: the median of a handful of tiles is
 # mostly these tiles themselves.
 _PRIOR_TILES = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """What the features of bags are like; of pixels, the mean colours of the tiles.
+
+    Parameters
+    ----------
+    counts : Tensor of shape (B,), float64
+        Instances of each bag.
+    table : Tensor of shape (3, B, F), float64
+        Variance, mean and median.
+    """
+
+    counts: Tensor
+    table: Tensor
+
+    @classmethod
+    def empty(cls, bags: Sequence[Bag]) -> Self:
+        """Make room for bags, none of which has been looked at."""
+        pixels = len(bags[0].instances.shape) > 2
+        counts = torch.tensor([len(bag) for bag in bags], dtype=torch.float64)
+        # One block for all: small tensors that stay, made between large ones that go,
+        # would keep the heap from being used again.
+        shape = (3, len(bags), 3 if pixels else bags[0].width)
+        return cls(counts, torch.zeros(shape, dtype=torch.float64))
+
+    @classmethod
+    def of(cls, bags: Sequence[Bag]) -> Self:
+        """Read bags, one after the other."""
+        moments = cls.empty(bags)
+        for b, bag in enumerate(bags):
+            moments.look(b, torch.from_numpy(bag.read()))
+        return moments
+
+    def look(self, b: int, instances: Tensor) -> None:
+        """Fill in one bag, given all its instances as `Bag.read` returns them."""
+        values = _told(instances)  # (N, F)
+        torch.stack(
+            [
+                *torch.var_mean(values.double(), 0, correction=0),
+                values.median(0).values.double(),
+            ],
+            out=self.table[:, b],
+        )
+
+    def __getitem__(self, chosen: Sequence[int]) -> Self:
+        return type(self)(self.counts[chosen], self.table[:, chosen])
 
 
 class Standardiser(nn.Module):
@@ -64,6 +113,11 @@ class Standardiser(nn.Module):
         )
         return self._centres(count, features.median(0).values)
 
+    def centres(self, moments: Moments) -> Tensor:
+        """Return the centres of whole slides, (B, F), that have been looked at."""
+        medians = moments.table[2].to(self.mean)  # (B, F)
+        return self._centres(moments.counts.to(medians)[:, None], medians)
+
     def familiarity(self, features: Tensor) -> Tensor:
         """Return the root mean square distance to the cohort, in its spread, (N,).
 
@@ -73,17 +127,10 @@ class Standardiser(nn.Module):
         values = _told(features)  # (N, F)
         return ((values - self.mean) / self.spread).square().mean(1).sqrt()
 
-    def adapt(self, bags: Sequence[Bag]) -> None:
-        """Take the statistics of the training bags, each of which is read once."""
-        # One block for all: small tensors that stay, made between large ones that go,
-        # would keep the heap from being used again.
-        table = torch.empty(3, len(bags), len(self.mean), dtype=torch.float64)
-        for b, bag in enumerate(bags):
-            values = _told(torch.from_numpy(bag.read()))  # (N, F)
-            table[:2, b] = torch.stack(torch.var_mean(values.double(), 0, correction=0))
-            table[2, b] = values.median(0).values
-        variances, means, medians = table  # (B, F) each
-        counts = torch.tensor([len(bag) for bag in bags], dtype=torch.float64)
+    def adapt(self, moments: Moments) -> None:
+        """Take over the statistics of the training bags."""
+        counts = moments.counts
+        variances, means, medians = moments.table  # (B, F) each
         share = (counts / counts.sum())[:, None]  # (B, 1)
         mean = (share * means).sum(0)  # (F,)
         self.mean.copy_(mean)

@@ -28,7 +28,7 @@ from weno.mil.metrics import auc
 from weno.mil.network import EpochResult, Weno, train_epoch
 from weno.mil.packed import PackedBags, device_memory
 from weno.mil.published import load_teacher
-from weno.mil.reports import EpochReport, StepReport
+from weno.mil.reports import READING, EpochReport, StepReport
 from weno.mil.run_folder import (
     BEST,
     CONFIG,
@@ -43,6 +43,7 @@ from weno.mil.run_folder import (
 )
 from weno.mil.scores import BagScores, best_threshold, choose_device, score_bags
 from weno.mil.splits import make_splits
+from weno.mil.survey import Survey, survey
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from weno.mil.bags import Bag
     from weno.mil.config import TrainConfig
     from weno.mil.splits import Split
+    from weno.mil.standardise import Moments
     from weno.project import Project
 
     Reports = Generator[StepReport | EpochReport, None, None]
@@ -179,26 +181,45 @@ def fit(
     begun = crew.agree((run_dir / CONFIG).exists())
     if begun and not resume:
         raise RunError(f"{run_dir}: there is a run already; resume it or name another")
+    known = yield from _surveyed(full, config, crew)
     if begun:
-        check_resumable(run_dir, bags, config)
+        check_resumable(run_dir, known.digest, config)
     else:
 
         def begin() -> None:
             if teacher_weights is not None:
                 teacher = Weno(full[0].width, config).teacher
                 _keep_weights(run_dir, teacher, teacher_weights)
-            start_run(run_dir, bags, splits, config)
+            start_run(run_dir, bags, splits, config, known.digest)
 
         crew.by_first(begin)
     outcomes = []
     with matrix_precision(config, target):
         for number, split in enumerate(splits, 1 if config.folds else 0):
-            fold = _Fold(run_dir, full, split, config, number, target, crew)
+            fold = _Fold(
+                run_dir, full, known.moments, split, config, number, target, crew
+            )
             yield from fold.train()
             outcomes.append(fold.outcome())
             del fold  # the next one's bags take its place
     crew.by_first(lambda: finish_run(run_dir, bags, context, outcomes))
     return run_dir
+
+
+def _surveyed(
+    bags: Sequence[Bag], config: TrainConfig, crew: Crew
+) -> Generator[StepReport, None, Survey]:
+    """Read all bags once, reporting every now and then."""
+    steps, reported = survey(bags, crew), time.perf_counter()
+    while True:
+        try:
+            done, total = next(steps)
+        except StopIteration as stop:
+            result: Survey = stop.value
+            return result
+        if time.perf_counter() - reported > _SECONDS_PER_REPORT:
+            yield StepReport(0, config.folds, 1, config.epochs, READING, done, total)
+            reported = time.perf_counter()
 
 
 def _keep_weights(run_dir: Path, teacher: nn.Module, path: Path) -> None:
@@ -214,6 +235,7 @@ class _Fold:
         self,
         run_dir: Path,
         bags: Sequence[Bag],
+        moments: Moments,
         split: Split,
         config: TrainConfig,
         fold: int,
@@ -223,14 +245,14 @@ class _Fold:
         self.config, self.fold, self.crew = config, fold, crew
         self.folder = fold_folder(run_dir, fold, config.folds)
         parts = {
-            name: [bag for bag in bags if split[bag.slide_id] == name]
+            name: [b for b, bag in enumerate(bags) if split[bag.slide_id] == name]
             for name in ("train", "val", "test")
         }
         torch.manual_seed(config.seed * 1000 + fold)
         self.model = Weno(bags[0].width, config)
         if (run_dir / INITIAL).exists():
             self.model.teacher.load_state_dict(load_tensors(run_dir / INITIAL))
-        self.model.standardise.adapt(parts["train"])
+        self.model.standardise.adapt(moments[parts["train"]])
         self.model.to(device)
         self.optimisers = make_optimisers(self.model, config)
         memory = config.feature_memory * 1e9 or device_memory(device) / 2
@@ -239,10 +261,11 @@ class _Fold:
         share = memory / sum(len(bag) for bag in bags)  # bytes a tile
         self.bags = {
             name: PackedBags.pack(
-                part,
+                [bags[b] for b in part],
                 device,
                 self.model.standardise,
-                memory=share * sum(len(bag) for bag in part),
+                memory=share * sum(len(bags[b]) for b in part),
+                moments=moments[part],
             )
             for name, part in parts.items()
             if part
@@ -262,9 +285,10 @@ class _Fold:
     def _epoch(self) -> Reports:
         started = time.perf_counter()
         result = yield from self._steps()
-        report = self._judge(result, started)
+        scores = self._scores("val") if "val" in self.bags else None
+        report = self._judge(result, scores, started)
         if report.is_best:
-            self._choose_threshold()
+            self._choose_threshold(scores)
         self.crew.by_first(lambda: self._save(report))
         yield from self._pause(report)
 
@@ -317,12 +341,11 @@ class _Fold:
         set_random_state(state, device)
         self.reported = time.perf_counter()
 
-    def _judge(self, result: EpochResult, started: float) -> EpochReport:
-        """Validate, and move the state of the fit on."""
+    def _judge(
+        self, result: EpochResult, scores: BagScores | None, started: float
+    ) -> EpochReport:
+        """Look at the validation, and move the state of the fit on."""
         config = self.config
-        scores = None
-        if "val" in self.bags:
-            scores = self._scores("val")
         if not math.isfinite(result.teacher_loss + (result.student_loss or 0)):
             raise RunError(
                 f"training diverged in epoch {self.state.epoch + 1} (a loss is not "
@@ -377,15 +400,12 @@ class _Fold:
         teacher = auc(scores.labels, scores.teacher) or 0.0
         return -(teacher + (auc(scores.labels, scores.student_top) or 0.0)) / 2
 
-    def _choose_threshold(self) -> None:
+    def _choose_threshold(self, scores: BagScores | None) -> None:
         """Set the decision threshold, on training bags where validation cannot."""
-        for name in ("val", "train"):
-            if name in self.bags:
-                scores = self._scores(name)
-                if len(set(scores.labels)) == 2:
-                    threshold = best_threshold(scores.labels, scores.teacher)
-                    self.model.threshold.fill_(threshold)
-                    return
+        if scores is None or len(set(scores.labels)) < 2:
+            scores = self._scores("train")
+        if len(set(scores.labels)) == 2:
+            self.model.threshold.fill_(best_threshold(scores.labels, scores.teacher))
 
     def _scores(self, split: str) -> BagScores:
         return score_bags(self.model, self.bags[split], self.config, self.crew)
