@@ -15,7 +15,7 @@ from weno.mil.bags import Bag
 from weno.mil.checkpoint import load_tensors
 from weno.mil.config import TrainConfig
 from weno.mil.packed import PackedBags, StreamedRows
-from weno.mil.scores import bag_maximum
+from weno.mil.scores import bag_maximum, roc_auc
 from weno.mil.standardise import Moments, Standardiser
 from weno.mil.training import fit
 
@@ -102,6 +102,23 @@ def test_a_fit_says_the_same_of_streamed_bags(tmp_path: Path, memory: float) -> 
     for key, value in load_tensors(kept / "last.safetensors").items():
         # Without a student no instance is shuffled, so both see the same order.
         torch.testing.assert_close(got[key], value, msg=key, equal_nan=True)
+
+
+@pytest.mark.parametrize("count", [2, 3, 50])
+def test_areas_on_the_device_are_those_of_the_library(count: int) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    torch.manual_seed(count)
+    labels = (torch.arange(count) % 3 == 0).float()
+    values = torch.randn(4, count)
+    values[1] = values[1].round()  # ties
+    values[2] = 0.3
+    values[3, -1] = torch.nan
+    areas = roc_auc(labels, values)
+    for found, row in zip(areas[:3].tolist(), values[:3], strict=True):
+        assert found == pytest.approx(metrics.roc_auc_score(labels, row))
+    assert areas[3].isnan()
+    assert roc_auc(torch.ones(count), values).isnan().all()
+    assert roc_auc(torch.zeros(count), values).isnan().all()
 
 
 def test_bag_maximum() -> None:

@@ -103,12 +103,7 @@ def _test(
         for who, value in said.items():
             values.setdefault(who, []).append(value.double().cpu().numpy())
     known = [truth[bag.slide_id] for bag in bags]
-    trial = {
-        "teacher_bag": auc(scores.labels, scores.teacher),
-        "student_bag": auc(scores.labels, scores.student),
-        "student_top_bag": auc(scores.labels, scores.student_top),
-        "mixed_bag": None if scores.mixed is None else auc(scores.labels, scores.mixed),
-    }
+    trial = {f"{who}_bag": value for who, value in scores.aucs.items()}
     for who, parts in values.items():
         trial[f"{who}_tile"] = auc(np.concatenate(known), np.concatenate(parts))
         inside = [auc(k, v) for k, v in zip(known, parts, strict=True)]

@@ -24,7 +24,6 @@ from weno.mil.checkpoint import (
 )
 from weno.mil.crew import ALONE, Crew
 from weno.mil.descent import make_optimisers, matrix_precision
-from weno.mil.metrics import auc
 from weno.mil.network import EpochResult, Weno, train_epoch
 from weno.mil.packed import PackedBags, device_memory
 from weno.mil.published import load_teacher
@@ -397,8 +396,8 @@ class _Fold:
             return -float(epoch)
         if min(np.bincount(scores.labels, minlength=2)) < _MIN_FOR_AUC:
             return scores.loss
-        teacher = auc(scores.labels, scores.teacher) or 0.0
-        return -(teacher + (auc(scores.labels, scores.student_top) or 0.0)) / 2
+        teacher, student = scores.aucs["teacher"], scores.aucs["student_top"]
+        return -((teacher or 0.0) + (student or 0.0)) / 2
 
     def _choose_threshold(self, scores: BagScores | None) -> None:
         """Set the decision threshold, on training bags where validation cannot."""
