@@ -329,7 +329,14 @@ def test_truth_of_a_tile_is_by_area(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "slide_id,y,x\na,1,2", "slide_id,y,x,size,positive\na,b,1,1,1"]
+    "text",
+    [
+        "",
+        "slide_id,y,x\na,1,2",
+        "slide_id,y,x,size,positive\na,b,1,1,1",
+        "slide_id,y,x,size,positive\na,1,1,0,1",
+        "slide_id,y,x,size,positive\na,1,nan,8,1",
+    ],
 )
 def test_truth_that_cannot_be_read_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "truth.csv"

@@ -121,15 +121,17 @@ def test_a_run_is_not_overwritten_nor_resumed_with_other_settings(
         next(job(tmp_path / "run"))
     other = dataclasses.replace(CONFIG, learning_rate=0.5)
     with pytest.raises(RunError, match=r"learning_rate was 0\.0005, now 0\.5"):
-        next(job(tmp_path / "run", other, resume=True))
+        list(job(tmp_path / "run", other, resume=True))
     with pytest.raises(RunError, match="not those it began with"):
-        next(job(tmp_path / "run", resume=True, bags=make_bags(seed=1)))
+        list(job(tmp_path / "run", resume=True, bags=make_bags(seed=1)))
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["last.safetensors", "environment.json"])
+@pytest.mark.parametrize("text", ["not what it was", "{}"])
+def test_a_damaged_file_of_a_run_is_named(tmp_path: Path, name: str, text: str) -> None:
     list(job(tmp_path / "run", dataclasses.replace(CONFIG, epochs=2)))
-    (tmp_path / "run" / "last.safetensors").write_bytes(b"not a checkpoint")
-    with pytest.raises(RunError, match=r"last\.safetensors"):
+    (tmp_path / "run" / name).write_text(text)
+    with pytest.raises(RunError, match=name):
         list(job(tmp_path / "run", dataclasses.replace(CONFIG, epochs=2), resume=True))
 
 

@@ -75,7 +75,7 @@ def finish_run(
         "run": run_dir.name,
         **context,
         "width": next(bag.width for bag in bags if len(bag)),
-        "data_hash": _begun_with(run_dir),
+        "data_hash": begun_with(run_dir)["data_hash"],
         "slides": len(bags),
         "empty_slides": [bag.slide_id for bag in bags if not len(bag)],
         "metrics": _mean_metrics([outcome["metrics"] for outcome in outcomes]),
@@ -114,16 +114,29 @@ def check_resumable(run_dir: Path, digest: str, config: TrainConfig) -> None:
         for key in now
         if before[key] != now[key]
     ]
-    if _begun_with(run_dir) != digest:
+    if begun_with(run_dir)["data_hash"] != digest:
         changed.append("slides, labels or features are not those it began with")
     if changed:
         raise RunError(f"{run_dir}: cannot resume: {'; '.join(changed)}")
 
 
-def _begun_with(run_dir: Path) -> str:
-    """Return the digest of the data that a run began with."""
-    environment = json.loads((run_dir / ENVIRONMENT).read_text(encoding="utf-8"))
-    return str(environment["data_hash"])
+def begun_with(run_dir: Path) -> dict[str, Any]:
+    """Read what a run began with: versions, "threads" of torch, and "data_hash".
+
+    Raises
+    ------
+    RunError
+        If the file is missing or damaged.
+    """
+    path = run_dir / ENVIRONMENT
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return values | {
+            "threads": int(values["threads"]),
+            "data_hash": str(values["data_hash"]),
+        }
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RunError(f"{path}: not a readable environment: {error!r}") from error
 
 
 def read_card(run_dir: Path) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from weno.mil.run_folder import (
     INITIAL,
     LAST,
     append_metrics,
+    begun_with,
     check_resumable,
     finish_run,
     fold_folder,
@@ -180,6 +181,8 @@ def fit(
     begun = crew.agree((run_dir / CONFIG).exists())
     if begun and not resume:
         raise RunError(f"{run_dir}: there is a run already; resume it or name another")
+    if begun:  # a sum depends on how many threads divide it
+        torch.set_num_threads(begun_with(run_dir)["threads"])
     known = yield from _surveyed(full, config, crew)
     if begun:
         check_resumable(run_dir, known.digest, config)

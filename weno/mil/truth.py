@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,8 @@ def read_truth(path: Path) -> dict[str, SlideTruth]:
                 raise ValueError(f"its columns are {table.fieldnames}")
             for row in table:
                 y, x, size, positive = (float(row[name]) for name in _TRUTH_COLUMNS)
+                if not (size > 0 and all(map(math.isfinite, (y, x, size, positive)))):
+                    raise ValueError(f"line {table.line_num}: {row}")
                 rows.setdefault(row["slide_id"], []).append((y, x, size, positive))
     except (OSError, TypeError, ValueError) as error:
         raise RunError(
