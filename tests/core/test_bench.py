@@ -151,4 +151,5 @@ def test_the_epoch_command_counts_operations() -> None:
     assert seconds["all"] == pytest.approx(sum(parts))
     assert result["gflops"]["labels and student"] > 0
     assert result["matrix"] > 0
+    assert result["layers"] > 0
     assert result["plain"] > 0

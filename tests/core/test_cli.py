@@ -221,3 +221,14 @@ def test_help_teaches_without_loading_the_learner(command: str) -> None:
     if command == "fit":
         for option in ("--folds", "--teacher", "--mining", "--resume", "--device"):
             assert option in done.stdout
+
+
+def test_python_runs_it_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "weno", "extract", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "python -m weno" in done.stdout

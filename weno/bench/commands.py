@@ -173,6 +173,7 @@ def epoch(
         name: {"seconds": seconds, "GFLOP/s": result["gflops"].get(name)}
         for name, seconds in result["seconds"].items()
     }
+    rows["the student's products, bare"] = {"GFLOP/s": result["layers"]}
     rows["product of matrices"] = {"GFLOP/s": result["matrix"]}
     if plain:
         rows["plain loop, training only"] = {"seconds": result["plain"]}

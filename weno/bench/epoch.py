@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,7 +21,7 @@ from weno.mil.scores import choose_device, score_bags
 from weno.mil.standardise import Moments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch.optim import Optimizer
 
@@ -60,7 +61,8 @@ def bench_epoch(
     dict
         "seconds" of "teacher", "labels and student", "evaluation" and "all";
         "gflops", the rate of the student's and the teacher's stage; "matrix", the rate
-        of a product of two matrices of 4,096 rows and columns on the device; "plain",
+        of a product of two matrices of 4,096 rows and columns on the device; "layers",
+        the rate of the products of a student's step with nothing between them; "plain",
         the seconds of the other loop.
     """
     target = choose_device(device)
@@ -102,7 +104,8 @@ def _bench(
         "threads": torch.get_num_threads(),
         "seconds": best,
         "gflops": {name: n / best[name] / 1e9 for name, n in operations.items()},
-        "matrix": _matrix_rate(target),
+        "matrix": _rate([(_MATRIX,) * 3], target),
+        "layers": _rate(_products(model, config), target),
     }
     if plain:
         result["plain"] = _plain_epoch(model, optimisers, packed, config)
@@ -153,14 +156,30 @@ def _operations(
     return {"teacher": teacher, "labels and student": student}
 
 
-def _matrix_rate(device: torch.device) -> float:
-    a, b, out = (torch.randn(_MATRIX, _MATRIX, device=device) for _ in range(3))
-    seconds = []
-    for _ in range(6):
-        started = _now(device)
-        torch.mm(a, b, out=out)
-        seconds.append(_now(device) - started)
-    return 2 * _MATRIX**3 / min(seconds) / 1e9
+def _products(model: Weno, config: TrainConfig) -> list[tuple[int, int, int]]:
+    """Return the sizes of the products of a student's step: forward, and both back."""
+    sizes = []
+    for part in (model.projector, model.student):
+        for layer in part.modules():
+            if isinstance(layer, nn.Linear):
+                n, d, h = config.batch_size, layer.in_features, layer.out_features
+                sizes += [(n, d, h), (n, h, d), (h, n, d)]
+    return sizes
+
+
+def _rate(sizes: Sequence[tuple[int, int, int]], device: torch.device) -> float:
+    """Return the GFLOP/s of products of (n, k) by (k, m), the fastest time of each."""
+    total = 0.0
+    for n, k, m in sizes:
+        a, b = torch.randn(n, k, device=device), torch.randn(k, m, device=device)
+        out = torch.empty(n, m, device=device)
+        seconds = []
+        for _ in range(6):
+            started = _now(device)
+            torch.mm(a, b, out=out)
+            seconds.append(_now(device) - started)
+        total += min(seconds)
+    return sum(2 * n * k * m for n, k, m in sizes) / total / 1e9
 
 
 def _now(device: torch.device) -> float:

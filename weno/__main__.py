@@ -1,0 +1,7 @@
+"""The command line, for `python -m weno`."""
+
+from __future__ import annotations
+
+from weno.cli import main
+
+main()
