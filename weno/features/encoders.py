@@ -9,12 +9,17 @@ from weno.features.pretrained import TimmEncoder
 from weno.features.texture import TextureEncoder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import numpy.typing as npt
 
 
 class Encoder(Protocol):
-    """Turns tiles into features; a tile's features depend on that tile alone."""
+    """Turns tiles into features; a tile's features depend on that tile alone.
+
+    Not for two threads at a time.
+    """
 
     @property
     def name(self) -> str:
@@ -24,8 +29,35 @@ class Encoder(Protocol):
     def dim(self) -> int:
         """Number of features of a tile."""
 
+    @property
+    def device(self) -> str:
+        """Where it computes: ``"cpu"``, or a torch device such as ``"cuda:0"``."""
+
+    @property
+    def precision(self) -> str:
+        """What it multiplies in: ``"fp32"``, ``"bf16"`` or ``"fp16"``."""
+
     def encode(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Turn RGB tiles of shape (N, H, W, 3) into features of shape (N, F)."""
+        """Turn RGB tiles of shape (N, H, W, 3) into features of shape (N, F).
+
+        Raises
+        ------
+        OutOfMemory
+            If so many tiles do not fit into the device's memory. Nothing is lost:
+            fewer may be tried next.
+        FeatureError
+            If a feature is not a finite number.
+        """
+
+    def start(
+        self, tiles: npt.NDArray[np.uint8]
+    ) -> Callable[[], npt.NDArray[np.float32]]:
+        """Begin to encode, and return what waits for the features.
+
+        On a GPU the next tiles can be decoded or begun meanwhile; on a CPU all is
+        done when it returns. Tiles may be overwritten as soon as it has returned.
+        Raises what `encode` raises, here or when the features are asked for.
+        """
 
 
 def get_encoder(name: str, *, device: str = "auto") -> Encoder:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, cast
 from weno.errors import FeatureError, import_extra
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import numpy.typing as npt
     import torch
@@ -56,6 +58,8 @@ class TimmEncoder:
         self.name = f"timm:{model}"
         self.dim = int(network.num_features)
         self._device = torch.device(_best_device() if device == "auto" else device)
+        self.device = str(self._device)
+        self.precision = "fp32"
         self._network = network.eval().to(self._device)
         self._side: tuple[int, int] = tuple(config["input_size"][1:])
         self._mode = "bilinear" if config["interpolation"] == "bilinear" else "bicubic"
@@ -71,6 +75,13 @@ class TimmEncoder:
             pixels = torch.tensor(tiles, device=self._device).permute(0, 3, 1, 2)
             features: torch.Tensor = self._network(self._prepare(pixels))  # (N, F)
         return cast("npt.NDArray[np.float32]", features.float().cpu().numpy())
+
+    def start(
+        self, tiles: npt.NDArray[np.uint8]
+    ) -> Callable[[], npt.NDArray[np.float32]]:
+        """Begin to encode; see `weno.features.Encoder`."""
+        features = self.encode(tiles)
+        return lambda: features
 
     def _prepare(self, pixels: torch.Tensor) -> torch.Tensor:
         import torch
