@@ -9,6 +9,10 @@ from weno.features.extraction import (
     extract,
     extract_slide,
 )
+from weno.features.hub import HfEncoder
+from weno.features.model_table import MODELS, find_model
+from weno.features.models import PathologyModel, Preparation
+from weno.features.pathology import PathologyEncoder
 from weno.features.pretrained import TimmEncoder
 from weno.features.store import (
     FeatureHeader,
@@ -20,15 +24,21 @@ from weno.features.store import (
 from weno.features.texture import TextureEncoder
 
 __all__ = [
+    "MODELS",
     "Encoder",
     "ExtractReport",
     "ExtractResult",
     "FeatureHeader",
+    "HfEncoder",
+    "PathologyEncoder",
+    "PathologyModel",
+    "Preparation",
     "SlideFeatures",
     "TextureEncoder",
     "TimmEncoder",
     "extract",
     "extract_slide",
+    "find_model",
     "get_encoder",
     "read_features",
     "read_header",
