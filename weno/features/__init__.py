@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weno.features.encoders import Encoder, get_encoder
+from weno.features.encoders import Encoder, check_name, get_encoder
 from weno.features.extraction import (
     ExtractReport,
     ExtractResult,
@@ -36,6 +36,7 @@ __all__ = [
     "SlideFeatures",
     "TextureEncoder",
     "TimmEncoder",
+    "check_name",
     "extract",
     "extract_slide",
     "find_model",

@@ -57,7 +57,10 @@ class HfEncoder(NeuralEncoder):
 
 
 def hf_network(
-    model: str, architecture: str = "AutoModel", pooling: Pooling | None = None
+    model: str,
+    architecture: str = "AutoModel",
+    pooling: Pooling | None = None,
+    **arguments: Any,
 ) -> Any:
     """Load a network of transformers that gives one row of features per tile.
 
@@ -68,6 +71,8 @@ def hf_network(
         Class of transformers.
     pooling : {"class", "class+mean"}, optional
         Found out if not given.
+    **arguments
+        For the class.
 
     Raises
     ------
@@ -79,7 +84,7 @@ def hf_network(
     transformers = import_extra("transformers", "hf")
     # Code that comes with a model is never run.
     network, told = getattr(transformers, architecture).from_pretrained(
-        model, trust_remote_code=False, output_loading_info=True
+        model, trust_remote_code=False, output_loading_info=True, **arguments
     )
     missing = [key for key in told["missing_keys"] if "pooler." not in key]
     if missing:

@@ -105,11 +105,14 @@ class PathologyModel:
     aliases: tuple[str, ...] = ()
 
     @property
+    def on_hub(self) -> bool:
+        """Whether its weights can be fetched."""
+        return "://" not in self.source
+
+    @property
     def page(self) -> str:
         """Where people read about it and accept its terms."""
-        if "://" in self.source:
-            return self.source
-        return f"https://huggingface.co/{self.source}"
+        return f"https://huggingface.co/{self.source}" if self.on_hub else self.source
 
     @property
     def tile_um(self) -> float:

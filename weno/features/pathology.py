@@ -123,7 +123,7 @@ def _by_transformers(
     model: PathologyModel, path: Path | None
 ) -> tuple[Any, Preparation]:
     source = str(path or model.source)
-    network = hf_network(source, model.architecture, model.pooling)
+    network = hf_network(source, model.architecture, model.pooling, **model.arguments)
     if network.dim() != model.dim:
         raise FeatureError(
             f"{source} is not {model.name}: it has {network.dim()} features instead of "

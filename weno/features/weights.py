@@ -77,7 +77,7 @@ def is_here(model: PathologyModel) -> bool:
     """Tell whether a model can be run without the network, as far as one can see."""
     if local_copy(model):
         return True
-    if "://" in model.source or find_spec("huggingface_hub") is None:
+    if not model.on_hub or find_spec("huggingface_hub") is None:
         return False
     from huggingface_hub import try_to_load_from_cache
 
@@ -98,37 +98,39 @@ def _reason(error: Exception) -> str:
 
 
 def how_to_get(model: PathologyModel, reason: str) -> str:
-    """Say step by step how the weights of a model are got.
+    """Say why the weights of a model could not be had, and how they can.
 
     Parameters
     ----------
     model : PathologyModel
     reason : str
-        Why they could not be had.
     """
-    on_hub = "://" not in model.source
-    steps = [] if on_hub else [f"download them as {model.page} says"]
+    told = "; ".join(f"{n}. {step}" for n, step in enumerate(steps_to(model), 1))
+    return (
+        f"the weights of {model.name} cannot be had: {reason}. {told}. "
+        "The encoder texture needs none"
+    )
+
+
+def steps_to(model: PathologyModel) -> list[str]:
+    """Say step by step how the weights of a model are got."""
+    steps = [] if model.on_hub else [f"download them as {model.page} says"]
     if model.gated:
         steps.append(f"accept the terms on {model.page}")
         steps.append("run `hf auth login`, or set HF_TOKEN to a token that may read")
-    if on_hub:
+    if model.on_hub:
         steps.append(
             f"run `hf download {model.source}`; for a machine without network, on "
             "another one, and copy its cache (~/.cache/huggingface or HF_HOME)"
         )
-    if model.file or not on_hub:
-        either = "or put " if on_hub else "put "
-        name = model.name + (Path(model.file).suffix or ".pth")
-        what = f"{model.file} alone" if on_hub else "the file"
+    if model.file or not model.on_hub:
+        either = f"or put {model.file} alone" if model.on_hub else "put the file"
+        suffix = Path(model.file).suffix or ".pth"
         steps.append(
-            f"{either}{what}, named {name}, into a folder, and set {FOLDER_VARIABLE} "
-            "to the folder"
+            f"{either}, named {model.name}{suffix}, into a folder, and set "
+            f"{FOLDER_VARIABLE} to the folder"
         )
-    told = "; ".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
-    return (
-        f"the weights of {model.name} cannot be had: {reason}. {told}. "
-        "Or use the encoder texture, which needs none"
-    )
+    return steps
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
