@@ -147,8 +147,6 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             found = import_extra("safetensors.torch", "torch").load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise FeatureError(f"{path} cannot be read: {error}") from error
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise FeatureError(
