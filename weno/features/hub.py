@@ -115,7 +115,7 @@ def hf_preparation(model: str) -> Preparation:
     resize = _side(told.get("size")) if told.get("do_resize") else None
     crop = _side(told.get("crop_size")) if told.get("do_center_crop") else None
     side = crop or resize
-    mode = _INTERPOLATIONS.get(int(told.get("resample") or 2))
+    mode = _INTERPOLATIONS.get(int(told.get("resample", 2)))
     scale = round(1 / (told.get("rescale_factor") or 1))
     if not (side and mode and told.get("do_normalize") and scale == 255):
         raise FeatureError(
