@@ -100,7 +100,7 @@ def estimate(
 def _built_in(name: str) -> Any:
     from weno.features import get_encoder
 
-    return None if ":" in name else get_encoder(name, device="cpu")
+    return get_encoder(name) if name == "texture" else None
 
 
 def _try_out(project: Project, slide_id: str, encoder: Any) -> tuple[int, float]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weno import __version__, bag_commands, fit_commands
+from weno import __version__, bag_commands, encoder_commands, fit_commands
 from weno.bench.commands import benchmarks
 from weno.errors import RunError, WenoError, import_extra
 from weno.mil.config import PRESETS, TrainConfig
@@ -73,7 +73,11 @@ def init(
         typer.Option("--icc", help="Turn colours into sRGB by the ICC profiles."),
     ] = False,
     encoder: Annotated[
-        str, typer.Option(help="What turns tiles into features: texture, timm:NAME.")
+        str,
+        typer.Option(
+            help="What turns tiles into features: texture, a name that `weno encoders` "
+            "lists, timm:NAME, hf:NAME_OR_FOLDER."
+        ),
     ] = "texture",
     classes: Annotated[
         str,
@@ -91,9 +95,11 @@ def init(
     ] = None,
 ) -> dict[str, Any]:
     """Make a project folder from a CSV or a folder of slides."""
+    from weno.features import check_name
     from weno.project import Project
     from weno.tiles import TileSpec
 
+    check_name(encoder)
     names = tuple(name.strip() for name in classes.split(","))
     if len(names) < 2 or not all(names):
         raise WenoError(
@@ -115,7 +121,13 @@ def init(
     }
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     say(f"Made {made.root}: {told}. Next: weno extract")
-    return {"project": str(made.root), **counts}
+    advice = encoder_commands.tile_advice(encoder, made.spec)
+    if advice:
+        complain(encoder, advice)
+    return {"project": str(made.root), "advice": advice, **counts}
+
+
+command(app)(encoder_commands.encoders)
 
 
 @command(app)

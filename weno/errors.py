@@ -6,6 +6,7 @@
     ├── ProjectError    project.toml or slides.csv is missing, wrong or contradictory
     ├── SlideError      a slide cannot be opened or read
     ├── FeatureError    a features file or an encoder does not fit
+    │   └── OutOfMemory a batch of tiles is too large for the device
     ├── RunError        a run folder or a prediction is missing, wrong or does not fit
     ├── ReviewError     a verdict file is damaged or an answer is impossible
     └── MissingExtra    an optional dependency is not installed
@@ -53,6 +54,10 @@ class SlideError(WenoError):
 
 class FeatureError(WenoError):
     """A features file or an encoder is missing, wrong or does not fit."""
+
+
+class OutOfMemory(FeatureError):
+    """A batch of tiles is too large for the device's memory; a smaller one may fit."""
 
 
 class RunError(WenoError):

@@ -19,6 +19,7 @@ FACE = sorted((ROOT / "napari_weno").rglob("*.py"))
 GUI = {"napari", "qtpy", "magicgui", "superqt", "pyqtgraph"}
 GUI |= {"PyQt5", "PyQt6", "PySide2", "PySide6"}
 EXTRAS = {"torch", "torchvision", "safetensors", "sklearn", "timm"}
+EXTRAS |= {"huggingface_hub", "transformers"}
 
 #: What a plain ``pip install napari-weno`` must be able to import, in an instant.
 PLAIN = ("slides", "tiles", "features", "prediction", "project", "review")
@@ -45,7 +46,8 @@ MAY_IMPORT = {
     | {"slide_rows", "slides", "tiles"},
 }
 #: Where the parts are put together.
-ENTRANCES = {"__init__", "bag_commands", "bench", "cli", "demo", "fit_commands"}
+ENTRANCES = {"__init__", "bag_commands", "bench", "cli", "demo", "encoder_commands"}
+ENTRANCES |= {"fit_commands"}
 
 #: What of napari a module of the face may import when it runs.
 BACKGROUND = {"napari.qt.threading", "napari.utils.notifications"}

@@ -60,6 +60,8 @@ from weno.features._planes import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from weno.features._planes import Planes, Stats
@@ -123,10 +125,13 @@ class TextureEncoder:
     ----------
     name : str
     dim : int
+    device, precision : str
     """
 
     name = "texture"
     dim = sum(BLOCKS.values())
+    device = "cpu"
+    precision = "fp32"
 
     def encode(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Turn tiles into features.
@@ -164,6 +169,13 @@ class TextureEncoder:
             group = slice(first, first + _GROUP)
             features[group] = _encode(tiles[group]).T
         return features
+
+    def start(
+        self, tiles: npt.NDArray[np.uint8]
+    ) -> Callable[[], npt.NDArray[np.float32]]:
+        """Encode at once; see `weno.features.Encoder`."""
+        features = self.encode(tiles)
+        return lambda: features
 
 
 def _encode(tiles: npt.NDArray[np.uint8]) -> Stats:
