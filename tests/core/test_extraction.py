@@ -281,7 +281,7 @@ def test_a_network_gives_the_same_in_any_batch(slide: Slide, tmp_path: Path) -> 
             extract_slide(slide, "a", spec, encoder, path, batch=batch, threads=threads)
         )
         found.append(read_features(path).features)
-    assert len(found[0]) > 10
+    assert len(found[0]) > 5
     scale = np.linalg.norm(found[0], axis=1).max()
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-5 * scale / 20)
 
