@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFormLayout, QGroupBox, QPushButton
@@ -12,112 +10,12 @@ from napari_weno.docks import SlideChoice, listen, notifying, say, text_label
 from napari_weno.jobs import JobBar, QuietJob
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-
     from qtpy.QtWidgets import QWidget
 
     from napari_weno.session import Session
-    from weno.project import Project
+    from weno.features import Estimate
 
-_SAMPLED_SLIDES = 4
-_SAMPLED_TILES = 32
-_BYTES_PER_VALUE = 4
 _SHOWN_FAILURES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What preparing some slides is going to take.
-
-    Parameters
-    ----------
-    slides : int
-        How many are to be prepared.
-    sampled : int
-        How many of them were looked at.
-    tiles : int
-        Expected in all of them.
-    seconds : float or None
-        None if the encoder is too heavy to try it out.
-    size : int or None
-        Bytes on disk.
-    """
-
-    slides: int
-    sampled: int
-    tiles: int
-    seconds: float | None
-    size: int | None
-
-    def __str__(self) -> str:
-        about = "" if self.sampled == self.slides else "about "
-        told = [f"{about}{self.tiles:,} tiles in {_count(self.slides, 'slide')}"]
-        if self.seconds is not None:
-            told.append(f"about {_duration(self.seconds)}")
-        if self.size is not None:
-            told.append(f"{max(self.size, 100_000) / 1e6:,.1f} MB on disk")
-        return " · ".join(told)
-
-
-def estimate(
-    project: Project, slide_ids: Sequence[str]
-) -> Generator[Estimate, None, Estimate]:
-    """Look at a few slides and tell what preparing all of them is going to take.
-
-    Parameters
-    ----------
-    project : Project
-    slide_ids : sequence of str
-        Slides without features.
-    """
-    from weno.errors import SlideError
-
-    step = max(1, len(slide_ids) // _SAMPLED_SLIDES)
-    sample = slide_ids[::step][:_SAMPLED_SLIDES]
-    # Trying out a network would load its weights, which may take minutes.
-    encoder = _built_in(project.encoder)
-    tiles, seconds, seen = 0, 0.0, 0
-    result = Estimate(len(slide_ids), 0, 0, None, None)
-    for slide_id in sample:
-        try:
-            slide_tiles, slide_seconds = _try_out(project, slide_id, encoder)
-        except SlideError:
-            continue
-        tiles, seconds, seen = tiles + slide_tiles, seconds + slide_seconds, seen + 1
-        factor = len(slide_ids) / seen
-        expected = round(tiles * factor)
-        result = Estimate(
-            slides=len(slide_ids),
-            sampled=seen,
-            tiles=expected,
-            seconds=seconds * factor if encoder else None,
-            size=expected * encoder.dim * _BYTES_PER_VALUE if encoder else None,
-        )
-        yield result
-    return result
-
-
-def _built_in(name: str) -> Any:
-    from weno.features import get_encoder
-
-    return None if ":" in name else get_encoder(name, device="cpu")
-
-
-def _try_out(project: Project, slide_id: str, encoder: Any) -> tuple[int, float]:
-    """Count the tiles of a slide and guess the seconds it takes to encode them."""
-    from weno.tiles import read_tiles, tile_grid
-
-    start = time.perf_counter()
-    with project.open_slide(slide_id) as slide:
-        grid = tile_grid(slide, project.spec)
-        found = time.perf_counter()
-        first = len(grid) // 2
-        some = range(first, min(len(grid), first + _SAMPLED_TILES))
-        if encoder is None or not some:
-            return len(grid), found - start
-        encoder.encode(read_tiles(slide, grid, project.spec, some))
-    per_tile = (time.perf_counter() - found) / len(some)
-    return len(grid), found - start + per_tile * len(grid)
 
 
 class PrepareBox(QGroupBox):
@@ -207,6 +105,8 @@ class PrepareBox(QGroupBox):
 
     def _refresh(self, _: object = None) -> None:
         """Show the choices, and ask for a new estimate."""
+        from weno.features import estimate
+
         project = self._session.project
         self.setVisible(project is not None)
         if project is None:
@@ -296,14 +196,6 @@ class PrepareBox(QGroupBox):
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _shortened(name: str, length: int = 24) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weno import __version__, bag_commands, fit_commands
+from weno import __version__, bag_commands, extract_commands, fit_commands
 from weno.bench.commands import benchmarks
 from weno.errors import RunError, WenoError, import_extra
 from weno.mil.config import PRESETS, TrainConfig
@@ -120,28 +120,16 @@ def init(
 
 @command(app)
 def extract(
-    project: ProjectArgument = Path(), device: DeviceOption = "auto"
+    project: ProjectArgument = Path(),
+    device: DeviceOption = "auto",
+    scheduler: extract_commands.SchedulerOption = None,
+    workers: extract_commands.WorkersOption = None,
 ) -> dict[str, Any]:
     """Find the tissue, cut it into tiles and encode them. Goes on where it stopped."""
-    from weno.features import extract as job
-    from weno.features import get_encoder
     from weno.project import Project
 
     opened = Project.open(project)
-    encoder = get_encoder(opened.encoder, device=device)
-    result = follow(job(opened, encoder=encoder), "extract")
-    for slide_id, reason in result.failed.items():
-        complain(slide_id, reason)
-    say(
-        f"Features of {len(result.extracted)} slides in {opened.features_dir}"
-        f" ({len(result.skipped)} were there already, {len(result.failed)} failed)"
-    )
-    return {
-        "extracted": list(result.extracted),
-        "skipped": list(result.skipped),
-        "empty": list(result.empty),
-        "failed": dict(result.failed),
-    }
+    return extract_commands.extract_project(opened, device, scheduler, workers)
 
 
 @command(app)
@@ -238,6 +226,8 @@ def predict(
         typer.Option(help="With --model: µm per level-0 pixel, if the slide lacks it."),
     ] = None,
     device: DeviceOption = "auto",
+    scheduler: extract_commands.SchedulerOption = None,
+    workers: extract_commands.WorkersOption = None,
     bags: bag_commands.TableOption = None,
     features: bag_commands.FeaturesOption = None,
     labels_first: bag_commands.LabelsFirstOption = False,
@@ -247,6 +237,8 @@ def predict(
     With --model and --bags, bags that other programs made: one CSV per bag.
     """
     paths = paths or []
+    if (scheduler or workers) and (bags is not None or model is not None):
+        raise WenoError("--scheduler and --workers are for projects")
     if bags is not None:
         given = bag_commands.BagOptions(bags, features, labels_first=labels_first)
         return bag_commands.predict_bags(given, model, out, device=device)
@@ -254,12 +246,18 @@ def predict(
         return _predict_slides(model, paths, out, mpp, device)
     if len(paths) > 1:
         raise WenoError("one project at a time; for slide files give --model RUN_DIR")
-    from weno.mil import predict_project
+    from weno.mil import predict_on, predict_project
     from weno.project import Project
 
     opened = Project.open(paths[0] if paths else Path())
     name = _run_name(opened, run)
-    result = follow(predict_project(opened, name, device=device), "predict")
+    with extract_commands.workers_of(scheduler, workers) as client:
+        job = (
+            predict_project(opened, name, device=device)
+            if client is None
+            else predict_on(client, opened, name, device=device)
+        )
+        result = follow(job, "predict")
     for slide_id, reason in result.failed.items():
         complain(slide_id, reason)
     say(f"Predicted {len(result.predicted)} slides in {opened.predictions_dir(name)}")

@@ -13,7 +13,6 @@ from review_files import ask_of_three
 from napari_weno.docks import SlideChoice
 from napari_weno.jobs import JobBar
 from napari_weno.layers import slide_layer
-from napari_weno.prepare import Estimate, estimate
 from napari_weno.session import session_of, show_dock
 from napari_weno.survey import (
     SlideState,
@@ -23,6 +22,7 @@ from napari_weno.survey import (
     survey,
 )
 from weno.errors import ProjectError
+from weno.features import Estimate, estimate
 from weno.prediction import Prediction, write_prediction
 from weno.project import Project, SlideRow
 from weno.slides import Slide

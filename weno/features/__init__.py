@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from weno.features.encoders import Encoder, get_encoder
+from weno.features.estimate import Estimate, estimate
 from weno.features.extraction import (
     ExtractReport,
     ExtractResult,
     extract,
     extract_slide,
 )
+from weno.features.on_cluster import extract_on
 from weno.features.pretrained import TimmEncoder
 from weno.features.store import (
     FeatureHeader,
@@ -21,13 +23,16 @@ from weno.features.texture import TextureEncoder
 
 __all__ = [
     "Encoder",
+    "Estimate",
     "ExtractReport",
     "ExtractResult",
     "FeatureHeader",
     "SlideFeatures",
     "TextureEncoder",
     "TimmEncoder",
+    "estimate",
     "extract",
+    "extract_on",
     "extract_slide",
     "get_encoder",
     "read_features",

@@ -14,7 +14,7 @@ import shutil
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from filelock import Timeout
 
@@ -236,6 +236,7 @@ def extract(
     slide_ids: Sequence[str] | None = None,
     *,
     encoder: Encoder | None = None,
+    threads: int | None = None,
 ) -> Generator[ExtractReport, None, ExtractResult]:
     """Extract the features of a project's slides.
 
@@ -251,6 +252,8 @@ def extract(
         All slides if not given.
     encoder : Encoder, optional
         Made by the project's encoder name if not given.
+    threads : int, optional
+        As of `extract_slide`.
 
     Yields
     ------
@@ -266,16 +269,14 @@ def extract(
     WenoError
         If the disk is full.
     """
-    ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
-    for slide_id in ids:
-        project.slide(slide_id)
+    ids = chosen(project, slide_ids)
     encoder = encoder or get_encoder(project.encoder)
     if encoder.name != project.encoder:
         raise FeatureError(
             f"the project's encoder is {project.encoder}, not {encoder.name}: "
             "change project.toml or the encoder"
         )
-    batch = BatchSize(encoder)
+    how = _How(encoder, BatchSize(encoder), threads)
     outcomes: dict[str, _Outcome] = {}
     waiting = list(ids)
     for patient in (False, True):
@@ -284,7 +285,7 @@ def extract(
             report = ExtractReport(
                 slide_id, 0, 0, len(outcomes), len(ids), finished=False, error=None
             )
-            outcome = yield from _settled(project, encoder, batch, report, patient)
+            outcome = yield from _settled(project, how, report, patient)
             if outcome is None:
                 waiting.append(slide_id)
                 continue
@@ -298,6 +299,21 @@ def extract(
                 error=outcome.error,
             )
     return _result(outcomes)
+
+
+def chosen(project: Project, slide_ids: Sequence[str] | None) -> list[str]:
+    """Return the ids of the slides that are asked for, all if None."""
+    if slide_ids is None:
+        return [row.slide_id for row in project.slides]
+    return [project.slide(slide_id).slide_id for slide_id in slide_ids]
+
+
+class _How(NamedTuple):
+    """What encodes, and how much at a time."""
+
+    encoder: Encoder
+    batch: BatchSize
+    threads: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,11 +336,7 @@ def _result(outcomes: dict[str, _Outcome]) -> ExtractResult:
 
 
 def _settled(
-    project: Project,
-    encoder: Encoder,
-    batch: BatchSize,
-    report: ExtractReport,
-    patient: bool,
+    project: Project, how: _How, report: ExtractReport, patient: bool
 ) -> Generator[ExtractReport, None, _Outcome | None]:
     """Extract a slide, or record why not; None if another process is at it.
 
@@ -332,27 +344,27 @@ def _settled(
     """
     slide_id, error = report.slide_id, None
     try:
-        outcome = yield from _one(project, encoder, batch, report)
+        outcome = yield from _one(project, how, report)
         while outcome is None and patient:
             yield replace(report, note=_ELSEWHERE)
             time.sleep(_LOOK_AGAIN_S)
-            outcome = yield from _one(project, encoder, batch, report)
+            outcome = yield from _one(project, how, report)
     except (SlideError, FeatureError) as problem:
         error = str(problem)
         outcome = _Outcome(fresh=False, tiles=0, error=error)
     if outcome is not None:
-        _record(project.features_dir / "failures.json", slide_id, error)
+        record(project, slide_id, error)
     return outcome
 
 
 def _one(
-    project: Project, encoder: Encoder, batch: BatchSize, report: ExtractReport
+    project: Project, how: _How, report: ExtractReport
 ) -> Generator[ExtractReport, None, _Outcome | None]:
     """Extract a slide unless it is done, or another process is at it."""
     slide_id = report.slide_id
     path = project.features_path(slide_id)
     with project.open_slide(slide_id) as slide:
-        count = _tiles_in(path, slide, project.spec, encoder)
+        count = _tiles_in(path, slide, project.spec, how.encoder)
         if count is not None:
             return _Outcome(fresh=False, tiles=count)
         try:
@@ -360,11 +372,17 @@ def _one(
         except Timeout:
             return None
         with held:
-            count = _tiles_in(path, slide, project.spec, encoder)
+            count = _tiles_in(path, slide, project.spec, how.encoder)
             if count is not None:  # since a moment ago
                 return _Outcome(fresh=False, tiles=count)
             job = extract_slide(
-                slide, slide_id, project.spec, encoder, path, batch=batch
+                slide,
+                slide_id,
+                project.spec,
+                how.encoder,
+                path,
+                batch=how.batch,
+                threads=how.threads,
             )
             with closing(job):
                 for step in job:
@@ -393,8 +411,9 @@ def _tiles_in(path: Path, slide: Slide, spec: TileSpec, encoder: Encoder) -> int
     return header.shape[0] if found == wanted else None
 
 
-def _record(path: Path, slide_id: str, error: str | None) -> None:
+def record(project: Project, slide_id: str, error: str | None) -> None:
     """Keep the list of failed slides on disk: add one, or take it off."""
+    path = project.features_dir / "failures.json"
     if error is None and not path.exists():
         return
     with lock_of(path):
