@@ -57,24 +57,47 @@ RunOption = Annotated[str | None, typer.Option(help="Run to use.  [default: newe
 
 @command(app)
 def init(
+    project: ProjectArgument = Path(),
     slides: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="CSV with the columns slide_id, path, label (0, 1, the name of a "
             "class or empty) and, if wanted, patient_id, split, mpp; or a folder to "
-            "search for slides."
+            "search for slides. With --features it may lack paths, or be left out."
         ),
-    ],
-    project: ProjectArgument = Path(),
-    tile_um: Annotated[float, typer.Option(help="Side of a tile in µm.")] = 128.0,
-    tile_mpp: Annotated[float, typer.Option(help="µm per pixel to encode at.")] = 0.5,
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of features that TRIDENT or CLAM has made: take them over."
+        ),
+    ] = None,
+    tile_um: Annotated[
+        float | None,
+        typer.Option(
+            help="Side of a tile in µm.  [default: 128, or what --features says]",
+            show_default=False,
+        ),
+    ] = None,
+    tile_mpp: Annotated[
+        float | None,
+        typer.Option(
+            help="µm per pixel to encode at.  [default: 0.5, or what --features says]",
+            show_default=False,
+        ),
+    ] = None,
     icc: Annotated[
         bool,
         typer.Option("--icc", help="Turn colours into sRGB by the ICC profiles."),
     ] = False,
     encoder: Annotated[
-        str, typer.Option(help="What turns tiles into features: texture, timm:NAME.")
-    ] = "texture",
+        str | None,
+        typer.Option(
+            help="What turns tiles into features: texture, timm:NAME.  [default: "
+            "texture, or what --features says]",
+            show_default=False,
+        ),
+    ] = None,
     classes: Annotated[
         str,
         typer.Option(
@@ -90,7 +113,7 @@ def init(
         ),
     ] = None,
 ) -> dict[str, Any]:
-    """Make a project folder from a CSV or a folder of slides."""
+    """Make a project folder from a CSV, a folder of slides or features of others."""
     from weno.project import Project
     from weno.tiles import TileSpec
 
@@ -99,11 +122,24 @@ def init(
         raise WenoError(
             f"--classes needs two names or more, as normal,tumour: {classes!r}"
         )
+    if features is not None:
+        return extract_commands.adopt_features(
+            project,
+            features,
+            slides,
+            encoder=encoder,
+            tile_um=tile_um,
+            tile_mpp=tile_mpp,
+            class_names=names,
+            positive=positive,
+        )
+    if slides is None:
+        raise WenoError("give --slides CSV_OR_FOLDER, or --features FOLDER, or both")
     made = Project.create(
         project,
         slides,
-        spec=TileSpec(tile_um=tile_um, mpp=tile_mpp, icc=icc),
-        encoder=encoder,
+        spec=TileSpec(tile_um=tile_um or 128.0, mpp=tile_mpp or 0.5, icc=icc),
+        encoder=encoder or "texture",
         class_names=names,
         positive=positive,
     )

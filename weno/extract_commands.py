@@ -1,4 +1,4 @@
-"""``weno extract``, and what it and ``weno predict`` share to run on many machines."""
+"""``weno extract`` and ``weno init --features``; how jobs run on many machines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from weno.terminal import complain, follow, say
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from pathlib import Path
 
     from distributed import Client
 
     from weno.features import Encoder, ExtractReport, ExtractResult
     from weno.project import Project
 
+_NAMED = 10
 _PANEL = "More than one machine"
 
 SchedulerOption = Annotated[
@@ -102,6 +104,42 @@ def _announced(
         say(str(expected))
         expected.check_room(project.features_dir)
     return asdict(expected)
+
+
+def adopt_features(
+    root: Path, folder: Path, slides: Path | None, **how: Any
+) -> dict[str, Any]:
+    """Make a project of features of others; return what ``--json`` prints."""
+    from weno.features import adopt
+
+    made = follow(adopt(root, folder, slides, **how), "features")
+    for slide_id, reason in made.failed.items():
+        complain(slide_id, reason)
+    project, spec = made.project, made.project.spec
+    say(
+        f"Made {project.root} with the features of {len(made.adopted)} slides: "
+        f"{project.encoder}, tiles of {spec.tile_um:g} µm at {spec.mpp:g} µm/px"
+    )
+    for what, ids in {
+        "slides without a features file": made.without,
+        "features files of slides that are not in the table, left out": made.unlisted,
+        "slides whose mpp is now the one that their tiles were cut by": made.resized,
+    }.items():
+        if ids:
+            more = " …" if len(ids) > _NAMED else ""
+            say(f"{len(ids)} {what}: {', '.join(ids[:_NAMED])}{more}")
+    say("Next: weno fit, once slides.csv has labels")
+    return {
+        "project": str(project.root),
+        "encoder": project.encoder,
+        "tile_um": spec.tile_um,
+        "mpp": spec.mpp,
+        "adopted": list(made.adopted),
+        "without": list(made.without),
+        "unlisted": list(made.unlisted),
+        "resized": list(made.resized),
+        "failed": made.failed,
+    }
 
 
 def _telling(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from weno.features.adopt import Adopted, AdoptReport, adopt
 from weno.features.encoders import Encoder, get_encoder
 from weno.features.estimate import Estimate, estimate
-from weno.features.extraction import (
-    ExtractReport,
-    ExtractResult,
-    extract,
-    extract_slide,
-)
+from weno.features.extraction import extract, extract_slide
 from weno.features.on_cluster import extract_on
 from weno.features.pretrained import TimmEncoder
+from weno.features.reports import ExtractReport, ExtractResult
 from weno.features.store import (
     FeatureHeader,
     SlideFeatures,
@@ -22,6 +19,8 @@ from weno.features.store import (
 from weno.features.texture import TextureEncoder
 
 __all__ = [
+    "AdoptReport",
+    "Adopted",
     "Encoder",
     "Estimate",
     "ExtractReport",
@@ -30,6 +29,7 @@ __all__ = [
     "SlideFeatures",
     "TextureEncoder",
     "TimmEncoder",
+    "adopt",
     "estimate",
     "extract",
     "extract_on",

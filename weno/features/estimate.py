@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from dask.system import CPU_COUNT
 
-from weno.errors import SlideError, WenoError
+from weno.errors import SlideError
 from weno.features.encoders import get_encoder
+from weno.features.extraction import check_room
 from weno.features.texture import TextureEncoder
 from weno.tiles import read_tiles, tile_grid
 
@@ -85,12 +85,7 @@ class Estimate:
         WenoError
         """
         there = next(p for p in (folder, *folder.parents) if p.exists())
-        free = shutil.disk_usage(there).free
-        if self.needed > free:
-            raise WenoError(
-                f"{folder}: about {self.needed / 1e6:,.0f} MB are needed there and "
-                f"{free / 1e6:,.0f} MB are free: make room first"
-            )
+        check_room(there, self.needed)
 
 
 def estimate(

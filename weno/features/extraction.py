@@ -23,6 +23,7 @@ from weno.errors import FeatureError, SlideError, WenoError
 from weno.features._parts import Parts
 from weno.features._pipeline import BatchSize, Work, encode_missing
 from weno.features.encoders import get_encoder
+from weno.features.reports import ExtractReport, ExtractResult
 from weno.features.store import (
     AS_STORED,
     BY_PROFILE,
@@ -44,65 +45,6 @@ if TYPE_CHECKING:
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ELSEWHERE = "another process is at it"
 _LOOK_AGAIN_S = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractReport:
-    """How far an extraction is.
-
-    Parameters
-    ----------
-    slide_id : str
-    done, total : int
-        Tiles of this slide.
-    slides_done, slides_total : int
-    finished : bool
-        This slide is done: its file is on disk, or it has failed.
-    error : str or None
-        Why it has failed.
-    note : str
-        What a user may want to know; said in one report.
-    """
-
-    slide_id: str
-    done: int
-    total: int
-    slides_done: int
-    slides_total: int
-    finished: bool
-    error: str | None
-    note: str = ""
-
-    @property
-    def fraction(self) -> float:
-        """Share of the whole job that is done, in [0, 1]."""
-        within = 0.0 if self.finished else self.done / max(1, self.total)
-        return (self.slides_done + within) / max(1, self.slides_total)
-
-    @property
-    def text(self) -> str:
-        """What is being done, in a few words."""
-        return f"{self.slide_id}: {self.done} of {self.total} tiles"
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractResult:
-    """What an extraction has done.
-
-    Parameters
-    ----------
-    extracted, skipped : tuple of str
-        Ids of slides that were extracted, and that had been before.
-    empty : tuple of str
-        Those of both that have no tissue: their files hold no tile.
-    failed : dict of str to str
-        Why, by slide id.
-    """
-
-    extracted: tuple[str, ...]
-    skipped: tuple[str, ...]
-    empty: tuple[str, ...]
-    failed: dict[str, str]
 
 
 def extract_slide(
@@ -161,7 +103,7 @@ def extract_slide(
         batch = BatchSize(encoder, batch)
     work = Work(slide, grid, spec, encoder, batch, threads)
     with _disk_watched(folder), Parts(folder, len(grid), encoder.dim, job) as parts:
-        _check_room(folder, 4 * encoder.dim * (2 * len(grid) - parts.done))
+        check_room(folder, 4 * encoder.dim * (2 * len(grid) - parts.done))
         steps = encode_missing(work, parts)
         with closing(steps):
             for done in steps:
@@ -187,7 +129,8 @@ def _disk_watched(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_room(folder: Path, needed: int) -> None:
+def check_room(folder: Path, needed: int) -> None:
+    """Refuse to write so many bytes where there is no room for them."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise WenoError(
