@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFormLayout, QGroupBox, QPushButton
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFormLayout, QGroupBox, QLineEdit, QPushButton
 
 from napari_weno.docks import SlideChoice, listen, notifying, say, text_label
 from napari_weno.jobs import JobBar, QuietJob
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
     from qtpy.QtWidgets import QWidget
 
     from napari_weno.session import Session
-    from weno.features import Estimate
+    from weno.features import Estimate, ExtractReport, ExtractResult
+    from weno.project import Project
 
 _SHOWN_FAILURES = 5
+
+
+def extract_at(
+    address: str, project: Project, slide_ids: Sequence[str]
+) -> Generator[ExtractReport, None, ExtractResult]:
+    """Extract on the cluster of a scheduler; the first note is its dashboard."""
+    from weno.cluster import connected
+    from weno.features import ExtractReport, extract_on
+
+    with connected(address) as client:
+        total, link = len(slide_ids), client.dashboard_link
+        yield ExtractReport("", 0, 0, 0, total, finished=False, error=None, note=link)
+        return (yield from extract_on(client, project, slide_ids))
 
 
 class PrepareBox(QGroupBox):
@@ -41,6 +58,16 @@ class PrepareBox(QGroupBox):
             "Find the tissue, cut it into tiles and encode each tile. Goes on where it "
             "was stopped",
         )
+        self.scheduler = QLineEdit()
+        self.scheduler.setPlaceholderText("this machine")
+        self.scheduler.setToolTip(
+            "Address of a dask.distributed scheduler, as tcp://10.0.0.1:8786, whose "
+            "workers know the project by the same path. Empty: this machine"
+        )
+        self.note = text_label(name="note")
+        self.note.setTextFormat(Qt.TextFormat.AutoText)
+        self.note.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+        self.note.setOpenExternalLinks(True)
         self.failures = text_label(name="failures")
         self._estimate = QuietJob(self)
         self._lay_out()
@@ -66,9 +93,12 @@ class PrepareBox(QGroupBox):
         form.addRow(self.add_button)
         form.addRow("For", self.choice)
         form.addRow(self.preview)
+        form.addRow("On", self.scheduler)
         form.addRow(self.job)
+        form.addRow(self.note)
         form.addRow(self.failures)
         say(self.failures, "")
+        say(self.note, "")
 
     def _connect(self) -> None:
         listen(self, self._session.slide_changed, self._on_slide)
@@ -166,10 +196,17 @@ class PrepareBox(QGroupBox):
                 self._failed.pop(slide_id, None)
             self._show_failures()
             self.job.say("")
-            self.job.run(extract, self._session.project, chosen)
+            say(self.note, "")
+            address = self.scheduler.text().strip()
+            where = (extract_at, address) if address else (extract,)
+            self.job.run(*where, self._session.project, chosen)
 
     def _on_report(self, report: Any) -> None:
         self.job.show_report(report)
+        if report.note.startswith("http"):
+            say(self.note, f'<a href="{report.note}">Dashboard of the cluster</a>')
+        elif report.note:
+            say(self.note, report.note)
         if report.error:
             self._failed[report.slide_id] = report.error
             self._show_failures()
