@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtWidgets import QFormLayout, QGroupBox, QPushButton
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFormLayout, QGroupBox, QLineEdit, QPushButton
 
 from napari_weno.docks import SlideChoice, listen, notifying, say, text_label
 from napari_weno.jobs import JobBar, QuietJob
@@ -17,107 +16,23 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
     from napari_weno.session import Session
+    from weno.features import Estimate, ExtractReport, ExtractResult
     from weno.project import Project
 
-_SAMPLED_SLIDES = 4
-_SAMPLED_TILES = 32
-_BYTES_PER_VALUE = 4
 _SHOWN_FAILURES = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What preparing some slides is going to take.
+def extract_at(
+    address: str, project: Project, slide_ids: Sequence[str]
+) -> Generator[ExtractReport, None, ExtractResult]:
+    """Extract on the cluster of a scheduler; the first note is its dashboard."""
+    from weno.cluster import connected
+    from weno.features import ExtractReport, extract_on
 
-    Parameters
-    ----------
-    slides : int
-        How many are to be prepared.
-    sampled : int
-        How many of them were looked at.
-    tiles : int
-        Expected in all of them.
-    seconds : float or None
-        None if the encoder is too heavy to try it out.
-    size : int or None
-        Bytes on disk.
-    """
-
-    slides: int
-    sampled: int
-    tiles: int
-    seconds: float | None
-    size: int | None
-
-    def __str__(self) -> str:
-        about = "" if self.sampled == self.slides else "about "
-        told = [f"{about}{self.tiles:,} tiles in {_count(self.slides, 'slide')}"]
-        if self.seconds is not None:
-            told.append(f"about {_duration(self.seconds)}")
-        if self.size is not None:
-            told.append(f"{max(self.size, 100_000) / 1e6:,.1f} MB on disk")
-        return " · ".join(told)
-
-
-def estimate(
-    project: Project, slide_ids: Sequence[str]
-) -> Generator[Estimate, None, Estimate]:
-    """Look at a few slides and tell what preparing all of them is going to take.
-
-    Parameters
-    ----------
-    project : Project
-    slide_ids : sequence of str
-        Slides without features.
-    """
-    from weno.errors import SlideError
-
-    step = max(1, len(slide_ids) // _SAMPLED_SLIDES)
-    sample = slide_ids[::step][:_SAMPLED_SLIDES]
-    # Trying out a network would load its weights, which may take minutes.
-    encoder = _built_in(project.encoder)
-    tiles, seconds, seen = 0, 0.0, 0
-    result = Estimate(len(slide_ids), 0, 0, None, None)
-    for slide_id in sample:
-        try:
-            slide_tiles, slide_seconds = _try_out(project, slide_id, encoder)
-        except SlideError:
-            continue
-        tiles, seconds, seen = tiles + slide_tiles, seconds + slide_seconds, seen + 1
-        factor = len(slide_ids) / seen
-        expected = round(tiles * factor)
-        result = Estimate(
-            slides=len(slide_ids),
-            sampled=seen,
-            tiles=expected,
-            seconds=seconds * factor if encoder else None,
-            size=expected * encoder.dim * _BYTES_PER_VALUE if encoder else None,
-        )
-        yield result
-    return result
-
-
-def _built_in(name: str) -> Any:
-    from weno.features import get_encoder
-
-    return get_encoder(name) if name == "texture" else None
-
-
-def _try_out(project: Project, slide_id: str, encoder: Any) -> tuple[int, float]:
-    """Count the tiles of a slide and guess the seconds it takes to encode them."""
-    from weno.tiles import read_tiles, tile_grid
-
-    start = time.perf_counter()
-    with project.open_slide(slide_id) as slide:
-        grid = tile_grid(slide, project.spec)
-        found = time.perf_counter()
-        first = len(grid) // 2
-        some = range(first, min(len(grid), first + _SAMPLED_TILES))
-        if encoder is None or not some:
-            return len(grid), found - start
-        encoder.encode(read_tiles(slide, grid, project.spec, some))
-    per_tile = (time.perf_counter() - found) / len(some)
-    return len(grid), found - start + per_tile * len(grid)
+    with connected(address) as client:
+        total, link = len(slide_ids), client.dashboard_link
+        yield ExtractReport("", 0, 0, 0, total, finished=False, error=None, note=link)
+        return (yield from extract_on(client, project, slide_ids))
 
 
 class PrepareBox(QGroupBox):
@@ -143,6 +58,16 @@ class PrepareBox(QGroupBox):
             "Find the tissue, cut it into tiles and encode each tile. Goes on where it "
             "was stopped",
         )
+        self.scheduler = QLineEdit()
+        self.scheduler.setPlaceholderText("this machine")
+        self.scheduler.setToolTip(
+            "Address of a dask.distributed scheduler, as tcp://10.0.0.1:8786, whose "
+            "workers know the project by the same path. Empty: this machine"
+        )
+        self.note = text_label(name="note")
+        self.note.setTextFormat(Qt.TextFormat.AutoText)
+        self.note.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+        self.note.setOpenExternalLinks(True)
         self.failures = text_label(name="failures")
         self._estimate = QuietJob(self)
         self._lay_out()
@@ -168,9 +93,12 @@ class PrepareBox(QGroupBox):
         form.addRow(self.add_button)
         form.addRow("For", self.choice)
         form.addRow(self.preview)
+        form.addRow("On", self.scheduler)
         form.addRow(self.job)
+        form.addRow(self.note)
         form.addRow(self.failures)
         say(self.failures, "")
+        say(self.note, "")
 
     def _connect(self) -> None:
         listen(self, self._session.slide_changed, self._on_slide)
@@ -207,6 +135,8 @@ class PrepareBox(QGroupBox):
 
     def _refresh(self, _: object = None) -> None:
         """Show the choices, and ask for a new estimate."""
+        from weno.features import estimate
+
         project = self._session.project
         self.setVisible(project is not None)
         if project is None:
@@ -266,10 +196,17 @@ class PrepareBox(QGroupBox):
                 self._failed.pop(slide_id, None)
             self._show_failures()
             self.job.say("")
-            self.job.run(extract, self._session.project, chosen)
+            say(self.note, "")
+            address = self.scheduler.text().strip()
+            where = (extract_at, address) if address else (extract,)
+            self.job.run(*where, self._session.project, chosen)
 
     def _on_report(self, report: Any) -> None:
         self.job.show_report(report)
+        if report.note.startswith("http"):
+            say(self.note, f'<a href="{report.note}">Dashboard of the cluster</a>')
+        elif report.note:
+            say(self.note, report.note)
         if report.error:
             self._failed[report.slide_id] = report.error
             self._show_failures()
@@ -296,14 +233,6 @@ class PrepareBox(QGroupBox):
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _shortened(name: str, length: int = 24) -> str:

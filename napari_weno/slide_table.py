@@ -236,7 +236,7 @@ _SPLIT, _PROBABILITY = 2, 4
 
 
 def _describe(state: SlideState) -> str:
-    lines = [state.row.slide_id, str(state.row.path)]
+    lines = [state.row.slide_id, str(state.row.path or "features only")]
     if state.row.patient_id != state.row.slide_id:
         lines.append(f"patient {state.row.patient_id}")
     if state.error:

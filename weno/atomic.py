@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and of one writer at a time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from filelock import BaseFileLock
 
 
 @contextmanager
@@ -35,3 +37,25 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def lock_of(path: Path) -> BaseFileLock:
+    """Return a lock, not yet taken, that goes with a file.
+
+    The operating system holds it: it ends with the process that has it, however that
+    ends, and counts on network shares too, where these know locks (NFS, SMB; Lustre
+    mounted with ``flock``). It lies in the folder ``.locks`` beside the file and stays
+    there, empty: to remove it would let two processes lock two files of one name.
+
+    Parameters
+    ----------
+    path : Path
+        Need not exist.
+    """
+    # Here, since most of what is written is of one process.
+    from filelock import FileLock
+
+    folder = path.parent / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    # A job may go on in another thread than it began in.
+    return FileLock(folder / f"{path.name}.lock", thread_local=False)

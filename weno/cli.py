@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weno import __version__, bag_commands, encoder_commands, fit_commands
+from weno import (
+    __version__,
+    bag_commands,
+    encoder_commands,
+    extract_commands,
+    fit_commands,
+)
 from weno.bench.commands import benchmarks
 from weno.errors import RunError, WenoError, import_extra
 from weno.mil.config import PRESETS, TrainConfig
@@ -57,28 +63,48 @@ RunOption = Annotated[str | None, typer.Option(help="Run to use.  [default: newe
 
 @command(app)
 def init(
+    project: ProjectArgument = Path(),
     slides: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="CSV with the columns slide_id, path, label (0, 1, the name of a "
             "class or empty) and, if wanted, patient_id, split, mpp; or a folder to "
-            "search for slides."
+            "search for slides. With --features it may lack paths, or be left out."
         ),
-    ],
-    project: ProjectArgument = Path(),
-    tile_um: Annotated[float, typer.Option(help="Side of a tile in µm.")] = 128.0,
-    tile_mpp: Annotated[float, typer.Option(help="µm per pixel to encode at.")] = 0.5,
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of features that TRIDENT or CLAM has made: take them over."
+        ),
+    ] = None,
+    tile_um: Annotated[
+        float | None,
+        typer.Option(
+            help="Side of a tile in µm.  [default: 128, or what --features says]",
+            show_default=False,
+        ),
+    ] = None,
+    tile_mpp: Annotated[
+        float | None,
+        typer.Option(
+            help="µm per pixel to encode at.  [default: 0.5, or what --features says]",
+            show_default=False,
+        ),
+    ] = None,
     icc: Annotated[
         bool,
         typer.Option("--icc", help="Turn colours into sRGB by the ICC profiles."),
     ] = False,
     encoder: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="What turns tiles into features: texture, a name that `weno encoders` "
-            "lists, timm:NAME, hf:NAME_OR_FOLDER."
+            "lists, timm:NAME, hf:NAME_OR_FOLDER.  [default: texture, or what "
+            "--features says]",
+            show_default=False,
         ),
-    ] = "texture",
+    ] = None,
     classes: Annotated[
         str,
         typer.Option(
@@ -94,21 +120,35 @@ def init(
         ),
     ] = None,
 ) -> dict[str, Any]:
-    """Make a project folder from a CSV or a folder of slides."""
+    """Make a project folder from a CSV, a folder of slides or features of others."""
     from weno.features import check_name
     from weno.project import Project
     from weno.tiles import TileSpec
 
-    check_name(encoder)
     names = tuple(name.strip() for name in classes.split(","))
     if len(names) < 2 or not all(names):
         raise WenoError(
             f"--classes needs two names or more, as normal,tumour: {classes!r}"
         )
+    if features is not None:
+        return extract_commands.adopt_features(
+            project,
+            features,
+            slides,
+            encoder=encoder,
+            tile_um=tile_um,
+            tile_mpp=tile_mpp,
+            class_names=names,
+            positive=positive,
+        )
+    if slides is None:
+        raise WenoError("give --slides CSV_OR_FOLDER, or --features FOLDER, or both")
+    encoder = encoder or "texture"
+    check_name(encoder)
     made = Project.create(
         project,
         slides,
-        spec=TileSpec(tile_um=tile_um, mpp=tile_mpp, icc=icc),
+        spec=TileSpec(tile_um=tile_um or 128.0, mpp=tile_mpp or 0.5, icc=icc),
         encoder=encoder,
         class_names=names,
         positive=positive,
@@ -132,28 +172,16 @@ command(app)(encoder_commands.encoders)
 
 @command(app)
 def extract(
-    project: ProjectArgument = Path(), device: DeviceOption = "auto"
+    project: ProjectArgument = Path(),
+    device: DeviceOption = "auto",
+    scheduler: extract_commands.SchedulerOption = None,
+    workers: extract_commands.WorkersOption = None,
 ) -> dict[str, Any]:
     """Find the tissue, cut it into tiles and encode them. Goes on where it stopped."""
-    from weno.features import extract as job
-    from weno.features import get_encoder
     from weno.project import Project
 
     opened = Project.open(project)
-    encoder = get_encoder(opened.encoder, device=device)
-    result = follow(job(opened, encoder=encoder), "extract")
-    for slide_id, reason in result.failed.items():
-        complain(slide_id, reason)
-    say(
-        f"Features of {len(result.extracted)} slides in {opened.features_dir}"
-        f" ({len(result.skipped)} were there already, {len(result.failed)} failed)"
-    )
-    return {
-        "extracted": list(result.extracted),
-        "skipped": list(result.skipped),
-        "empty": list(result.empty),
-        "failed": dict(result.failed),
-    }
+    return extract_commands.extract_project(opened, device, scheduler, workers)
 
 
 @command(app)
@@ -250,6 +278,8 @@ def predict(
         typer.Option(help="With --model: µm per level-0 pixel, if the slide lacks it."),
     ] = None,
     device: DeviceOption = "auto",
+    scheduler: extract_commands.SchedulerOption = None,
+    workers: extract_commands.WorkersOption = None,
     bags: bag_commands.TableOption = None,
     features: bag_commands.FeaturesOption = None,
     labels_first: bag_commands.LabelsFirstOption = False,
@@ -259,6 +289,8 @@ def predict(
     With --model and --bags, bags that other programs made: one CSV per bag.
     """
     paths = paths or []
+    if (scheduler or workers) and (bags is not None or model is not None):
+        raise WenoError("--scheduler and --workers are for projects")
     if bags is not None:
         given = bag_commands.BagOptions(bags, features, labels_first=labels_first)
         return bag_commands.predict_bags(given, model, out, device=device)
@@ -266,12 +298,18 @@ def predict(
         return _predict_slides(model, paths, out, mpp, device)
     if len(paths) > 1:
         raise WenoError("one project at a time; for slide files give --model RUN_DIR")
-    from weno.mil import predict_project
+    from weno.mil import predict_on, predict_project
     from weno.project import Project
 
     opened = Project.open(paths[0] if paths else Path())
     name = _run_name(opened, run)
-    result = follow(predict_project(opened, name, device=device), "predict")
+    with extract_commands.workers_of(scheduler, workers) as client:
+        job = (
+            predict_project(opened, name, device=device)
+            if client is None
+            else predict_on(client, opened, name, device=device)
+        )
+        result = follow(job, "predict")
     for slide_id, reason in result.failed.items():
         complain(slide_id, reason)
     say(f"Predicted {len(result.predicted)} slides in {opened.predictions_dir(name)}")

@@ -8,6 +8,7 @@
     ├── FeatureError    a features file or an encoder does not fit
     │   └── OutOfMemory a batch of tiles is too large for the device
     ├── RunError        a run folder or a prediction is missing, wrong or does not fit
+    ├── ClusterError    other machines do not answer or do not fit
     ├── ReviewError     a verdict file is damaged or an answer is impossible
     └── MissingExtra    an optional dependency is not installed
 
@@ -62,6 +63,10 @@ class OutOfMemory(FeatureError):
 
 class RunError(WenoError):
     """A run folder or a prediction is missing, wrong or does not fit."""
+
+
+class ClusterError(WenoError):
+    """A cluster does not answer, or its workers do not fit."""
 
 
 class ReviewError(WenoError):

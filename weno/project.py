@@ -12,7 +12,7 @@ import tomlkit
 
 from weno.atomic import replacing
 from weno.classes import asked_class, class_problems, no_class, question
-from weno.errors import ProjectError, RunError, WenoError
+from weno.errors import ProjectError, RunError, SlideError, WenoError
 from weno.project_file import new_settings, read_settings
 from weno.slide_rows import (
     DOWNLOAD,
@@ -117,13 +117,7 @@ class Project:
             once.
         """
         root, source = Path(root).resolve(), Path(slides).resolve()
-        if (root / _SETTINGS).exists():
-            raise ProjectError(f"{root} is a project already; choose another folder")
-        table = root / _SLIDES
-        if table.exists() and table != source:
-            raise ProjectError(
-                f"{table} is there already: give it as --slides, or move it away"
-            )
+        table = cls.check_new(root, source)
         if problems := class_problems(tuple(class_names), positive):
             raise ProjectError("; ".join(problems))
         positive = positive or class_names[-1]
@@ -138,6 +132,24 @@ class Project:
         with replacing(root / _SETTINGS) as path:
             path.write_text(tomlkit.dumps(settings), encoding="utf-8")
         return cls.open(root)
+
+    @staticmethod
+    def check_new(root: Path, slides: str | Path | None) -> Path:
+        """Return where the table of a new project goes, unless something is there.
+
+        Raises
+        ------
+        ProjectError
+            If there is a project, or a table other than `slides`.
+        """
+        if (root / _SETTINGS).exists():
+            raise ProjectError(f"{root} is a project already; choose another folder")
+        table = root / _SLIDES
+        if table.exists() and (slides is None or table != Path(slides).resolve()):
+            raise ProjectError(
+                f"{table} is there already: give it as --slides, or move it away"
+            )
+        return table
 
     @classmethod
     def open(cls, root: str | Path, positive: str | None = None) -> Self:
@@ -246,6 +258,9 @@ class Project:
     def open_slide(self, slide_id: str) -> Slide:
         """Open a slide with the pixel size that slides.csv gives it."""
         row = self.slide(slide_id)
+        if row.path is None:
+            reason = f"no path in {self.root / _SLIDES}: fill it in to see the slide"
+            raise SlideError(slide_id, reason)
         return open_slide(row.path, mpp=row.mpp)
 
     def add_slide(
@@ -333,8 +348,7 @@ class Project:
     @property
     def features_dir(self) -> Path:
         """Folder of the features of this encoder and tile spec."""
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", self.encoder).strip("-").lower()
-        return self.root / "features" / f"{slug}-{self.spec.hash}"
+        return features_folder(self.root, self.encoder, self.spec)
 
     def features_path(self, slide_id: str) -> Path:
         """HDF5 file with the features of one slide."""
@@ -375,3 +389,9 @@ class Project:
     def review_dir(self) -> Path:
         """Folder with the verdict files and the queues."""
         return self.root / "review"
+
+
+def features_folder(root: Path, encoder: str, spec: TileSpec) -> Path:
+    """Return the folder of a project for the features of an encoder and tile spec."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", encoder).strip("-").lower()
+    return root / "features" / f"{slug}-{spec.hash}"

@@ -33,8 +33,8 @@ class SlideRow:
     ----------
     slide_id : str
         Unique; also the name of the slide's files in the project.
-    path : Path
-        The slide, absolute.
+    path : Path or None
+        The slide, absolute; None where there are features only.
     label : int or None
         1 for the positive class, 0 for the negative one or, where a project has more
         than two, for all others; None if not known.
@@ -50,7 +50,7 @@ class SlideRow:
     """
 
     slide_id: str
-    path: Path
+    path: Path | None
     label: int | None
     patient_id: str
     split: str | None
@@ -58,8 +58,11 @@ class SlideRow:
     class_index: int | None = None
 
 
-def read_records(path: Path) -> list[dict[str, str]]:
-    """Read a CSV as it stands, unknown columns included."""
+def read_records(path: Path, *, path_needed: bool = True) -> list[dict[str, str]]:
+    """Read a CSV as it stands, unknown columns included.
+
+    Unless `path_needed`, there may be no column path; paths are empty then.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -68,12 +71,14 @@ def read_records(path: Path) -> list[dict[str, str]]:
             ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ProjectError(f"{path} is not a CSV in UTF-8: {error}") from error
-    missing = {"slide_id", "path"} - set(reader.fieldnames or ())
+    needed = {"slide_id", "path"} if path_needed else {"slide_id"}
+    missing = needed - set(reader.fieldnames or ())
     if missing:
         raise ProjectError(f"{path}: no column {', '.join(sorted(missing))}")
     for record in records:
-        if not is_address(record["path"]):
-            record["path"] = str((path.parent / record["path"]).resolve())
+        slide = record.setdefault("path", "")
+        if slide and not is_address(slide):
+            record["path"] = str((path.parent / slide).resolve())
     return records
 
 
@@ -113,7 +118,7 @@ def write_records(path: Path, root: Path, records: list[dict[str, str]]) -> None
             slide = Path(record["path"])
             # A slide inside the project moves with it; others stay where they are.
             inside = slide.is_relative_to(root)
-            shown = slide.relative_to(root).as_posix() if inside else str(slide)
+            shown = slide.relative_to(root).as_posix() if inside else record["path"]
             writer.writerow(record | {"path": shown})
 
 
@@ -152,7 +157,7 @@ def check_rows(
         rows.append(
             SlideRow(
                 slide_id=slide_id,
-                path=Path(values["path"]),
+                path=Path(values["path"]) if values["path"] else None,
                 label=None if index is None else int(index == asked),
                 patient_id=values["patient_id"] or slide_id,
                 split=split or None,

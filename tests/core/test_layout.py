@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "atomic": set(),
     "doctor": set(),
     "errors": set(),
+    "cluster": {"errors"},
     "terminal": {"errors"},
     "slides": {"errors"},
     "synthetic": {"atomic", "errors"},
@@ -40,14 +41,22 @@ MAY_IMPORT = {
     "project_file": {"classes", "errors", "tiles"},
     "project": {"atomic", "classes", "errors", "project_file", "slide_rows", "slides"}
     | {"tiles"},
-    "features": {"atomic", "errors", "project", "slides", "tiles"},
+    "features": {"atomic", "cluster", "errors", "project", "slides", "tiles"},
     "review": {"atomic", "errors", "prediction", "project", "tiles"},
-    "mil": {"atomic", "errors", "features", "prediction", "project", "review"}
+    "mil": {
+        "atomic",
+        "cluster",
+        "errors",
+        "features",
+        "prediction",
+        "project",
+        "review",
+    }
     | {"slide_rows", "slides", "tiles"},
 }
 #: Where the parts are put together.
 ENTRANCES = {"__init__", "bag_commands", "bench", "cli", "demo", "encoder_commands"}
-ENTRANCES |= {"fit_commands"}
+ENTRANCES |= {"extract_commands", "fit_commands"}
 
 #: What of napari a module of the face may import when it runs.
 BACKGROUND = {"napari.qt.threading", "napari.utils.notifications"}

@@ -13,7 +13,6 @@ from review_files import ask_of_three
 from napari_weno.docks import SlideChoice
 from napari_weno.jobs import JobBar
 from napari_weno.layers import slide_layer
-from napari_weno.prepare import Estimate, estimate
 from napari_weno.session import session_of, show_dock
 from napari_weno.survey import (
     SlideState,
@@ -23,6 +22,7 @@ from napari_weno.survey import (
     survey,
 )
 from weno.errors import ProjectError
+from weno.features import Estimate, estimate
 from weno.prediction import Prediction, write_prediction
 from weno.project import Project, SlideRow
 from weno.slides import Slide
@@ -215,6 +215,28 @@ def test_open_a_project_and_a_slide_then_prepare_one_more(
     assert "1 slide prepared" in dock.prepare.job.text.text()
     qtbot.waitUntil(lambda: dock.prepare.preview.text() == "This slide is prepared.")
     assert not dock.prepare.job.button.isEnabled()
+
+
+def test_prepare_on_a_cluster_and_show_its_dashboard(
+    viewer: Viewer, new_project: Project, qtbot
+) -> None:
+    distributed = pytest.importorskip(
+        "distributed", reason='needs pip install "napari-weno[cluster]"'
+    )
+    session_of(viewer).open_project(new_project.root)
+    prepare = show_dock(viewer, "Cohort").prepare
+    ids = [row.slide_id for row in new_project.slides]
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
+    ) as cluster:
+        prepare.choice.setCurrentIndex(prepare.choice.count() - 1)
+        qtbot.waitUntil(lambda: prepare.job.button.isEnabled())
+        qtbot.keyClicks(prepare.scheduler, cluster.scheduler_address)
+        with qtbot.waitSignal(prepare.job.ended, timeout=60_000):
+            qtbot.mouseClick(prepare.job.button, LEFT)
+        port = cluster.dashboard_link.rpartition(":")[2]
+        assert f':{port}">Dashboard' in prepare.note.text()
+    assert all(new_project.features_path(slide_id).exists() for slide_id in ids)
 
 
 def test_filter_sort_and_open_with_the_keyboard(

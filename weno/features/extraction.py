@@ -1,111 +1,50 @@
 """The extraction job: tissue, grid, tiles, features; resumable.
 
-Beside the file of a slide that is being extracted lies a folder ``<slide_id>.parts``:
-what the parts are of (``job.json``) and one ``.npy`` per part. A part is written
-under another name and renamed, so that a killed job loses the part it was at and no
+Beside the file of a slide that is being extracted lies a folder ``<slide_id>.parts``
+with all batches that are done, so that a killed job loses the one it was at and no
 other; when all are there they are joined into the features file.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import shutil
 import time
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
+from filelock import Timeout
 
-from weno.atomic import replacing
-from weno.errors import FeatureError, SlideError
-from weno.features._parts import PART, Parts
+from weno.atomic import lock_of, replacing
+from weno.errors import FeatureError, SlideError, WenoError
+from weno.features._parts import Parts
+from weno.features._pipeline import BatchSize, Work, encode_missing
 from weno.features.encoders import get_encoder
+from weno.features.reports import ExtractReport, ExtractResult
 from weno.features.store import (
     AS_STORED,
     BY_PROFILE,
-    SlideFeatures,
+    FeatureHeader,
     read_header,
-    write_features,
+    write_rows,
 )
-from weno.tiles import read_tiles, tile_grid, tissue_mask
+from weno.tiles import tile_grid, tissue_mask
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
-    from concurrent.futures import Future
     from pathlib import Path
-
-    import numpy.typing as npt
 
     from weno.features.encoders import Encoder
     from weno.project import Project
     from weno.slides import Slide
     from weno.tiles import TileGrid, TileSpec, TissueMask
 
-    Features = npt.NDArray[np.float32]
-
-_BATCH = 16  # tiles; small, so that a slow encoder still reports in time
-_READERS = 2
-_AHEAD = 4  # batches that are decoded or being decoded
-_REPORT_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractReport:
-    """How far an extraction is.
-
-    Parameters
-    ----------
-    slide_id : str
-    done, total : int
-        Tiles of this slide.
-    slides_done, slides_total : int
-    finished : bool
-        This slide is done: its file is on disk, or it has failed.
-    error : str or None
-        Why it has failed.
-    """
-
-    slide_id: str
-    done: int
-    total: int
-    slides_done: int
-    slides_total: int
-    finished: bool
-    error: str | None
-
-    @property
-    def fraction(self) -> float:
-        """Share of the whole job that is done, in [0, 1]."""
-        within = 0.0 if self.finished else self.done / max(1, self.total)
-        return (self.slides_done + within) / max(1, self.slides_total)
-
-    @property
-    def text(self) -> str:
-        """What is being done, in a few words."""
-        return f"{self.slide_id}: {self.done} of {self.total} tiles"
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractResult:
-    """What an extraction has done.
-
-    Parameters
-    ----------
-    extracted, skipped : tuple of str
-        Ids of slides that were extracted, and that had been before.
-    empty : tuple of str
-        Those of both that have no tissue: their files hold no tile.
-    failed : dict of str to str
-        Why, by slide id.
-    """
-
-    extracted: tuple[str, ...]
-    skipped: tuple[str, ...]
-    empty: tuple[str, ...]
-    failed: dict[str, str]
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ELSEWHERE = "another process is at it"
+_LOOK_AGAIN_S = 0.25
 
 
 def extract_slide(
@@ -116,6 +55,8 @@ def extract_slide(
     path: Path,
     *,
     tissue: TissueMask | None = None,
+    batch: BatchSize | int | None = None,
+    threads: int | None = None,
 ) -> Generator[ExtractReport, None, Path]:
     """Extract the features of one slide, going on where an earlier job stopped.
 
@@ -130,6 +71,11 @@ def extract_slide(
         The features file to write.
     tissue : TissueMask, optional
         Found by `tissue_mask` if not given.
+    batch : int, optional
+        Tiles that the encoder gets at a time; left out, the number finds itself.
+    threads : int, optional
+        That read tiles, and with the built-in encoder encode them; left out, what the
+        machine has.
 
     Yields
     ------
@@ -141,36 +87,72 @@ def extract_slide(
     SlideError
         If the slide cannot be read.
     FeatureError
-        If the encoder gives something that is not finite.
+        If the encoder gives something that is not finite, or the device has no memory
+        for a single tile.
+    WenoError
+        If the disk is full, or would be; what is done is kept.
     """
     report = ExtractReport(slide_id, 0, 0, 0, 1, finished=False, error=None)
     yield report
     grid = tile_grid(slide, spec, tissue or tissue_mask(slide))
     report = replace(report, total=len(grid))
     yield report
-    parts = Parts(path.with_suffix(".parts"), len(grid), encoder.dim)
-    parts.begin(_job(slide, spec, encoder, grid))
-    batches = parts.missing(_BATCH)
-    with closing(_decoded(slide, grid, spec, batches)) as decoded:
-        for done in _encoded(decoded, encoder, parts):
-            report = replace(report, done=done)
-            yield report
+    folder = path.with_suffix(".parts")
+    job = _job(slide, spec, encoder, grid)
+    if not isinstance(batch, BatchSize):
+        batch = BatchSize(encoder, batch)
+    work = Work(slide, grid, spec, encoder, batch, threads)
+    with _disk_watched(folder), Parts(folder, len(grid), encoder.dim, job) as parts:
+        check_room(folder, 4 * encoder.dim * (2 * len(grid) - parts.done))
+        steps = encode_missing(work, parts)
+        with closing(steps):
+            for done in steps:
+                yield replace(report, done=done, note=batch.take_note())
+        header = _header(slide, slide_id, spec, encoder, len(grid))
+        write_rows(path, header, grid.origins, parts.rows())
+        parts.remove()
+    yield replace(report, done=len(grid), slides_done=1, finished=True)
+    return path
+
+
+@contextmanager
+def _disk_watched(folder: Path) -> Iterator[None]:
+    """Say what to do when the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise WenoError(
+            f"{folder}: the disk is full; what is done is kept: make room and start "
+            "again"
+        ) from error
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Refuse to write so many bytes where there is no room for them."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise WenoError(
+            f"{folder}: {needed / 1e6:,.0f} MB are needed there and {free / 1e6:,.0f} "
+            "MB are free: make room and start again"
+        )
+
+
+def _header(
+    slide: Slide, slide_id: str, spec: TileSpec, encoder: Encoder, count: int
+) -> FeatureHeader:
     assert slide.mpp is not None, "tile_grid has checked it"
-    features = SlideFeatures(
+    return FeatureHeader(
         slide_id=slide_id,
-        features=parts.joined(),
-        origins=grid.origins,
         encoder=encoder.name,
         spec=spec,
         mpp=slide.mpp,
         slide_shape=slide.shape,
         content_hash=slide.content_hash,
+        shape=(count, encoder.dim),
         colour=_colour(slide, spec),
     )
-    write_features(path, features)
-    parts.remove()
-    yield replace(report, done=len(grid), slides_done=1, finished=True)
-    return path
 
 
 def _colour(slide: Slide, spec: TileSpec) -> str:
@@ -184,63 +166,12 @@ def _job(
     """Everything that the features of a part depend on."""
     return {
         "encoder": encoder.name,
+        "precision": encoder.precision,
         "dim": encoder.dim,
         "spec": spec.to_dict(),
         "content_hash": slide.content_hash,
         "origins": hashlib.sha256(grid.origins.tobytes()).hexdigest(),
-        "part": PART,
     }
-
-
-def _decoded(
-    slide: Slide, grid: TileGrid, spec: TileSpec, batches: Sequence[range]
-) -> Generator[tuple[range, npt.NDArray[np.uint8]], None, None]:
-    """Read batches of tiles in order, a few ahead, in threads."""
-    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="weno-tiles")
-    waiting = deque(batches)
-    reading: deque[tuple[range, Future[npt.NDArray[np.uint8]]]] = deque()
-    try:
-        while waiting or reading:
-            while waiting and len(reading) < _AHEAD:
-                batch = waiting.popleft()
-                reading.append(
-                    (batch, pool.submit(read_tiles, slide, grid, spec, batch))
-                )
-            batch, tiles = reading.popleft()
-            yield batch, tiles.result()
-    finally:
-        # Wait: the slide may be closed by the caller right after.
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _encoded(
-    decoded: Iterator[tuple[range, npt.NDArray[np.uint8]]],
-    encoder: Encoder,
-    parts: Parts,
-) -> Iterator[int]:
-    """Encode and commit; yield the number of tiles that are done, now and then."""
-    done = parts.done()
-    yield done
-    last = time.monotonic()
-    part: list[Features] = []
-    for batch, tiles in decoded:
-        features = np.asarray(encoder.encode(tiles), np.float32)  # (n, F)
-        if (
-            features.shape != (len(batch), encoder.dim)
-            or not np.isfinite(features).all()
-        ):
-            raise FeatureError(
-                f"the encoder {encoder.name} gave features of shape {features.shape} "
-                f"that do not fit, or are not finite, for tiles from {batch[0]} on"
-            )
-        part.append(features)
-        done += len(batch)
-        if parts.is_end(batch.stop):
-            parts.commit(batch.stop, np.concatenate(part))
-            part.clear()
-        if not part or time.monotonic() - last >= _REPORT_S:
-            yield done
-            last = time.monotonic()
 
 
 def extract(
@@ -248,11 +179,14 @@ def extract(
     slide_ids: Sequence[str] | None = None,
     *,
     encoder: Encoder | None = None,
+    threads: int | None = None,
 ) -> Generator[ExtractReport, None, ExtractResult]:
     """Extract the features of a project's slides.
 
     Slides whose file is there and fits are skipped. One that fails is recorded, in
-    ``failures.json`` beside the features too, and the others go on.
+    ``failures.json`` beside the features too, and the others go on. Several processes
+    may extract the same project at a time: each takes the slides that no other is at,
+    and waits for those at the end.
 
     Parameters
     ----------
@@ -261,6 +195,8 @@ def extract(
         All slides if not given.
     encoder : Encoder, optional
         Made by the project's encoder name if not given.
+    threads : int, optional
+        As of `extract_slide`.
 
     Yields
     ------
@@ -273,54 +209,132 @@ def extract(
         If the project has no such slide.
     FeatureError
         If the encoder is not the project's.
+    WenoError
+        If the disk is full.
     """
-    ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
-    for slide_id in ids:
-        project.slide(slide_id)
+    ids = chosen(project, slide_ids)
     encoder = encoder or get_encoder(project.encoder)
     if encoder.name != project.encoder:
         raise FeatureError(
             f"the project's encoder is {project.encoder}, not {encoder.name}: "
             "change project.toml or the encoder"
         )
-    outcomes: dict[str, tuple[bool, int]] = {}
-    failed: dict[str, str] = {}
-    for number, slide_id in enumerate(ids):
-        report = ExtractReport(slide_id, 0, 0, number, len(ids), False, None)
-        try:
-            outcomes[slide_id] = yield from _one(project, encoder, report)
-        except (SlideError, FeatureError) as error:
-            failed[slide_id] = str(error)
-        _record(project.features_dir / "failures.json", slide_id, failed.get(slide_id))
-        _, count = outcomes.get(slide_id, (False, 0))
-        yield ExtractReport(
-            slide_id, count, count, number + 1, len(ids), True, failed.get(slide_id)
-        )
+    how = _How(encoder, BatchSize(encoder), threads)
+    outcomes: dict[str, _Outcome] = {}
+    waiting = list(ids)
+    for patient in (False, True):
+        left, waiting = waiting, []
+        for slide_id in left:
+            report = ExtractReport(
+                slide_id, 0, 0, len(outcomes), len(ids), finished=False, error=None
+            )
+            outcome = yield from _settled(project, how, report, patient)
+            if outcome is None:
+                waiting.append(slide_id)
+                continue
+            outcomes[slide_id] = outcome
+            yield replace(
+                report,
+                done=outcome.tiles,
+                total=outcome.tiles,
+                slides_done=len(outcomes),
+                finished=True,
+                error=outcome.error,
+            )
+    return _result(outcomes)
+
+
+def chosen(project: Project, slide_ids: Sequence[str] | None) -> list[str]:
+    """Return the ids of the slides that are asked for, all if None."""
+    if slide_ids is None:
+        return [row.slide_id for row in project.slides]
+    return [project.slide(slide_id).slide_id for slide_id in slide_ids]
+
+
+class _How(NamedTuple):
+    """What encodes, and how much at a time."""
+
+    encoder: Encoder
+    batch: BatchSize
+    threads: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What has become of a slide."""
+
+    fresh: bool
+    tiles: int
+    error: str | None = None
+
+
+def _result(outcomes: dict[str, _Outcome]) -> ExtractResult:
+    done = {i: o for i, o in outcomes.items() if o.error is None}
     return ExtractResult(
-        extracted=tuple(i for i, (fresh, _) in outcomes.items() if fresh),
-        skipped=tuple(i for i, (fresh, _) in outcomes.items() if not fresh),
-        empty=tuple(i for i, (_, count) in outcomes.items() if count == 0),
-        failed=failed,
+        extracted=tuple(i for i, outcome in done.items() if outcome.fresh),
+        skipped=tuple(i for i, outcome in done.items() if not outcome.fresh),
+        empty=tuple(i for i, outcome in done.items() if outcome.tiles == 0),
+        failed={i: o.error for i, o in outcomes.items() if o.error is not None},
     )
 
 
+def _settled(
+    project: Project, how: _How, report: ExtractReport, patient: bool
+) -> Generator[ExtractReport, None, _Outcome | None]:
+    """Extract a slide, or record why not; None if another process is at it.
+
+    If `patient`, wait for that process instead.
+    """
+    slide_id, error = report.slide_id, None
+    try:
+        outcome = yield from _one(project, how, report)
+        while outcome is None and patient:
+            yield replace(report, note=_ELSEWHERE)
+            time.sleep(_LOOK_AGAIN_S)
+            outcome = yield from _one(project, how, report)
+    except (SlideError, FeatureError) as problem:
+        error = str(problem)
+        outcome = _Outcome(fresh=False, tiles=0, error=error)
+    if outcome is not None:
+        record(project, slide_id, error)
+    return outcome
+
+
 def _one(
-    project: Project, encoder: Encoder, report: ExtractReport
-) -> Generator[ExtractReport, None, tuple[bool, int]]:
-    """Extract a slide unless it is done; tell whether it was, and count its tiles."""
+    project: Project, how: _How, report: ExtractReport
+) -> Generator[ExtractReport, None, _Outcome | None]:
+    """Extract a slide unless it is done, or another process is at it."""
     slide_id = report.slide_id
     path = project.features_path(slide_id)
     with project.open_slide(slide_id) as slide:
-        count = _tiles_in(path, slide, project.spec, encoder)
+        count = _tiles_in(path, slide, project.spec, how.encoder)
         if count is not None:
-            return False, count
-        job = extract_slide(slide, slide_id, project.spec, encoder, path)
-        with closing(job):
-            for step in job:
-                count = step.total
-                if not step.finished:
-                    yield replace(report, done=step.done, total=step.total)
-    return True, count or 0
+            return _Outcome(fresh=False, tiles=count)
+        try:
+            held = lock_of(path).acquire(timeout=0)
+        except Timeout:
+            return None
+        with held:
+            count = _tiles_in(path, slide, project.spec, how.encoder)
+            if count is not None:  # since a moment ago
+                return _Outcome(fresh=False, tiles=count)
+            job = extract_slide(
+                slide,
+                slide_id,
+                project.spec,
+                how.encoder,
+                path,
+                batch=how.batch,
+                threads=how.threads,
+            )
+            with closing(job):
+                for step in job:
+                    count = step.total
+                    if not step.finished:
+                        yield replace(
+                            report, done=step.done, total=step.total, note=step.note
+                        )
+    return _Outcome(fresh=True, tiles=count or 0)
 
 
 def _tiles_in(path: Path, slide: Slide, spec: TileSpec, encoder: Encoder) -> int | None:
@@ -340,17 +354,21 @@ def _tiles_in(path: Path, slide: Slide, spec: TileSpec, encoder: Encoder) -> int
     return header.shape[0] if found == wanted else None
 
 
-def _record(path: Path, slide_id: str, error: str | None) -> None:
+def record(project: Project, slide_id: str, error: str | None) -> None:
     """Keep the list of failed slides on disk: add one, or take it off."""
-    try:
-        failures = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        failures = {}
-    if failures.get(slide_id) == error:
+    path = project.features_dir / "failures.json"
+    if error is None and not path.exists():
         return
-    if error is None:
-        del failures[slide_id]
-    else:
-        failures[slide_id] = error
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(failures, indent=1), encoding="utf-8")
+    with lock_of(path):
+        try:
+            failures = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            failures = {}
+        if failures.get(slide_id) == error:
+            return
+        if error is None:
+            del failures[slide_id]
+        else:
+            failures[slide_id] = error
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(failures, indent=1), encoding="utf-8")

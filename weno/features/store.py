@@ -28,7 +28,7 @@ from weno.errors import FeatureError, WenoError
 from weno.tiles import TileGrid, TileSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import numpy.typing as npt
 
@@ -126,33 +126,64 @@ def write_features(path: str | Path, features: SlideFeatures) -> None:
     FeatureError
         If the shapes do not fit or a feature is not finite.
     """
-    path = Path(path)
     problem = _problem(features.features, features.origins)
     if problem:
         raise FeatureError(f"{path}: not written: {problem}")
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
-        data = file.create_dataset(
-            "features", data=features.features.astype(np.float32, copy=False)
-        )
-        data.attrs.update({"encoder": features.encoder, "name": features.slide_id})
-        xy = features.origins[:, ::-1].astype(np.int64)
-        file.create_dataset("coords", data=xy).attrs.update(_trident(features))
+    header = FeatureHeader(
+        slide_id=features.slide_id,
+        encoder=features.encoder,
+        spec=features.spec,
+        mpp=features.mpp,
+        slide_shape=features.slide_shape,
+        content_hash=features.content_hash,
+        shape=features.features.shape,
+        colour=features.colour,
+    )
+    write_rows(path, header, features.origins, [features.features])
+
+
+def write_rows(
+    path: str | Path,
+    header: FeatureHeader,
+    origins: npt.NDArray[np.int64],
+    rows: Iterable[npt.NDArray[np.floating[Any]]],
+) -> None:
+    """Write a features file of which only a part is in memory at a time.
+
+    Parameters
+    ----------
+    path : str or Path
+    header : FeatureHeader
+    origins : ndarray of shape (N, 2), int64
+        ``(y, x)`` of the tiles' top-left corners in level-0 pixels.
+    rows : iterable of ndarray of shape (n, F)
+        Features of the first tiles, the next, and so on; finite.
+    """
+    with replacing(Path(path)) as temporary, h5py.File(temporary, "w") as file:
+        data = file.create_dataset("features", header.shape, np.float32)
+        first = 0
+        for some in rows:
+            data[first : first + len(some)] = some
+            first += len(some)
+        data.attrs.update({"encoder": header.encoder, "name": header.slide_id})
+        xy = origins[:, ::-1].astype(np.int64)
+        file.create_dataset("coords", data=xy).attrs.update(_trident(header))
         file.attrs.update(
             {
                 "weno_format": FORMAT,
-                "slide_id": features.slide_id,
-                "encoder": features.encoder,
-                "spec": json.dumps(features.spec.to_dict()),
-                "spec_hash": features.spec.hash,
-                "content_hash": features.content_hash,
-                "mpp": features.mpp,
-                "slide_shape": features.slide_shape,
-                "colour": features.colour,
+                "slide_id": header.slide_id,
+                "encoder": header.encoder,
+                "spec": json.dumps(header.spec.to_dict()),
+                "spec_hash": header.spec.hash,
+                "content_hash": header.content_hash,
+                "mpp": header.mpp,
+                "slide_shape": header.slide_shape,
+                "colour": header.colour,
             }
         )
 
 
-def _trident(features: SlideFeatures) -> dict[str, Any]:
+def _trident(features: FeatureHeader) -> dict[str, Any]:
     spec, (height, width) = features.spec, features.slide_shape
     stride_px = round((spec.stride_um or spec.tile_um) / spec.mpp)
     return {

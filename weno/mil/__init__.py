@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from weno.mil.bag_table import BagRow, bags_context, read_bag_table, read_cohort
     from weno.mil.bags import Bag, load_bags
     from weno.mil.evaluation import evaluate, evaluate_project
+    from weno.mil.on_cluster import predict_on
     from weno.mil.predict import (
         BagPrediction,
         PredictReport,
@@ -57,6 +58,7 @@ __all__ = [
     "predict_bag",
     "predict_bags",
     "predict_features",
+    "predict_on",
     "predict_project",
     "predict_slide",
     "read_bag",
@@ -77,6 +79,7 @@ _HOMES = {
         ("BagRow", "bags_context", "read_bag_table", "read_cohort"), "bag_table"
     ),
     "predict_bags": "bag_predictions",
+    "predict_on": "on_cluster",
     **dict.fromkeys(("Bag", "load_bags"), "bags"),
     **dict.fromkeys(("evaluate", "evaluate_project"), "evaluation"),
     "read_truth": "truth",

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weno.atomic import lock_of
 from weno.errors import FeatureError, RunError
 from weno.mil.bags import Bag, check_features, read_slide_header
 from weno.mil.mining import MiningRule, keep_mask
@@ -312,7 +313,6 @@ def predict_project(
     ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
     predicted, empty, failed = [], [], {}
     table = project.predictions_dir(run) / "slides.csv"
-    rows = read_rows(table)
     for done, slide_id in enumerate(ids, 1):
         error = None
         try:
@@ -328,10 +328,9 @@ def predict_project(
             else:
                 path = project.prediction_path(run, slide_id)
                 write_prediction(path, prediction)
-                rows[slide_id] = slide_row(
-                    project.slide(slide_id), loaded.splits, prediction
-                )
-                write_rows(table, rows)
+                row = slide_row(project.slide(slide_id), loaded.splits, prediction)
+                with lock_of(table):  # others may predict other slides
+                    write_rows(table, read_rows(table) | {slide_id: row})
                 predicted.append(slide_id)
         yield PredictReport(slide_id, done, len(ids), error)
     return PredictResult(tuple(predicted), tuple(empty), failed)
