@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_weno.docks import may_shrink, say, text_label
 from weno.errors import WenoError
+from weno.features import MODELS
 from weno.project import Project
 from weno.tiles import TileSpec
 
@@ -64,10 +65,11 @@ class NewProjectForm(QGroupBox):
         self.encoder = QComboBox()
         may_shrink(self.encoder)
         self.encoder.setEditable(True)
-        self.encoder.addItem("texture")
+        self.encoder.addItems(["texture", *MODELS])
         self.encoder.setToolTip(
-            "What turns a tile into numbers. texture is built in and quick; timm:NAME "
-            "takes a network of the timm library"
+            "What turns a tile into numbers. texture is built in and quick; the others "
+            "are published pathology models, whose weights must be got first (`weno "
+            "encoders NAME` tells how); timm:NAME and hf:NAME take any network"
         )
         self.icc = QCheckBox("By the slides' ICC profiles")
         self.icc.setToolTip(

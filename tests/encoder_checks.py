@@ -25,10 +25,17 @@ def stained(side: int = 256, count: int = 5) -> np.ndarray:
 
 
 def real(folder: Path, side: int = 256, count: int = 6) -> np.ndarray:
-    """Tiles of a real slide, side by side."""
+    """Tiles of a real slide with tissue in them."""
     with open_slide(folder / "gland_cohort" / "gland_11_00.tif") as slide:
-        step = min(side, (slide.shape[1] - side) // count)
-        return np.stack([slide.read(0, 0, k * step, side, side) for k in range(count)])
+        places = [
+            (y, x)
+            for y in range(0, slide.shape[0] - side, 200)
+            for x in range(0, slide.shape[1] - side, 200)
+        ]
+        tiles = [slide.read(0, y, x, side, side) for y, x in places]
+    tiles.sort(key=lambda tile: -float(tile.std()))
+    assert tiles[count - 1].std() > 20, "background shows no difference"
+    return np.stack(tiles[:count])
 
 
 def distance(found: np.ndarray, wanted: np.ndarray) -> float:

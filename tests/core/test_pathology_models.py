@@ -101,7 +101,7 @@ def test_real_tiles_are_prepared_as_the_card_says(test_data: Path, model) -> Non
     found = encoder.prepared(torch.from_numpy(tiles))
     off = found - torch.stack([card(Image.fromarray(tile)) for tile in tiles])
     off = off.abs() * torch.tensor(std).view(3, 1, 1) * 255
-    assert off.max() < 4
+    assert off.max() < 6
     assert off.mean() < 0.5
 
 

@@ -98,7 +98,7 @@ def test_real_tiles_are_prepared_as_timm_does(test_data: Path, name: str) -> Non
     found = encoder.prepared(torch.from_numpy(tiles))
     # Pillow rounds to bytes between the steps, which are steps of 1 / 255 here.
     off = (found - wanted).abs() * torch.tensor(config["std"]).view(3, 1, 1) * 255
-    assert off.max() < 4
+    assert off.max() < 6
     assert off.mean() < 0.5
 
 
