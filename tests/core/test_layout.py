@@ -32,7 +32,9 @@ MAY_IMPORT = {
     "terminal": {"errors"},
     "slides": {"errors"},
     "synthetic": {"atomic", "errors"},
-    "tiles": {"errors", "slides"},
+    "plugins": {"errors"},
+    "geojson": {"atomic", "errors"},
+    "tiles": {"errors", "geojson", "plugins", "slides"},
     "prediction": {"atomic", "errors", "tiles"},
     "slide_rows": {"atomic", "errors", "slides"},
     "classes": {"slide_rows"},
@@ -40,9 +42,9 @@ MAY_IMPORT = {
     "project": {"atomic", "classes", "errors", "project_file", "slide_rows", "slides"}
     | {"tiles"},
     "features": {"atomic", "errors", "project", "slides", "tiles"},
-    "review": {"atomic", "errors", "prediction", "project", "tiles"},
-    "mil": {"atomic", "errors", "features", "prediction", "project", "review"}
-    | {"slide_rows", "slides", "tiles"},
+    "review": {"atomic", "errors", "geojson", "prediction", "project", "tiles"},
+    "mil": {"atomic", "errors", "features", "plugins", "prediction", "project"}
+    | {"review", "slide_rows", "slides", "tiles"},
 }
 #: Where the parts are put together.
 ENTRANCES = {"__init__", "bag_commands", "bench", "cli", "demo", "fit_commands"}

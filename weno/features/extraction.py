@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weno.atomic import replacing
-from weno.errors import FeatureError, SlideError
+from weno.errors import FeatureError, WenoError
 from weno.features._parts import PART, Parts
 from weno.features.encoders import get_encoder
 from weno.features.store import (
@@ -30,7 +30,15 @@ from weno.features.store import (
     read_header,
     write_features,
 )
-from weno.tiles import read_tiles, tile_grid, tissue_mask
+from weno.tiles import (
+    QUALITY,
+    level_for,
+    read_tiles,
+    tile_grid,
+    tile_quality,
+    tissue_mask,
+    tissue_model,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -145,10 +153,11 @@ def extract_slide(
     """
     report = ExtractReport(slide_id, 0, 0, 0, 1, finished=False, error=None)
     yield report
-    grid = tile_grid(slide, spec, tissue or tissue_mask(slide))
+    tissue = tissue or tissue_mask(slide)
+    grid = tile_grid(slide, spec, tissue)
     report = replace(report, total=len(grid))
     yield report
-    parts = Parts(path.with_suffix(".parts"), len(grid), encoder.dim)
+    parts = Parts(path.with_suffix(".parts"), len(grid), encoder.dim + len(QUALITY))
     parts.begin(_job(slide, spec, encoder, grid))
     batches = parts.missing(_BATCH)
     with closing(_decoded(slide, grid, spec, batches)) as decoded:
@@ -156,9 +165,11 @@ def extract_slide(
             report = replace(report, done=done)
             yield report
     assert slide.mpp is not None, "tile_grid has checked it"
+    joined, level = parts.joined(), level_for(slide, spec)
+    share = tissue.share(grid.origins, grid.tile_l0)
     features = SlideFeatures(
         slide_id=slide_id,
-        features=parts.joined(),
+        features=joined[:, : encoder.dim],
         origins=grid.origins,
         encoder=encoder.name,
         spec=spec,
@@ -166,6 +177,13 @@ def extract_slide(
         slide_shape=slide.shape,
         content_hash=slide.content_hash,
         colour=_colour(slide, spec),
+        outline=tissue.outline,
+        level=level,
+        level_mpp=(
+            slide.mpp[0] * slide.downsamples[level],
+            slide.mpp[1] * slide.downsamples[level],
+        ),
+        quality=np.column_stack([share, joined[:, encoder.dim :]]).astype(np.float32),
     )
     write_features(path, features)
     parts.remove()
@@ -233,7 +251,7 @@ def _encoded(
                 f"the encoder {encoder.name} gave features of shape {features.shape} "
                 f"that do not fit, or are not finite, for tiles from {batch[0]} on"
             )
-        part.append(features)
+        part.append(np.concatenate([features, tile_quality(tiles)], axis=1))
         done += len(batch)
         if parts.is_end(batch.stop):
             parts.commit(batch.stop, np.concatenate(part))
@@ -273,10 +291,13 @@ def extract(
         If the project has no such slide.
     FeatureError
         If the encoder is not the project's.
+    WenoError
+        If there is no such tissue model as the project's.
     """
     ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
     for slide_id in ids:
         project.slide(slide_id)
+    tissue_model(project.tissue)
     encoder = encoder or get_encoder(project.encoder)
     if encoder.name != project.encoder:
         raise FeatureError(
@@ -289,7 +310,7 @@ def extract(
         report = ExtractReport(slide_id, 0, 0, number, len(ids), False, None)
         try:
             outcomes[slide_id] = yield from _one(project, encoder, report)
-        except (SlideError, FeatureError) as error:
+        except WenoError as error:
             failed[slide_id] = str(error)
         _record(project.features_dir / "failures.json", slide_id, failed.get(slide_id))
         _, count = outcomes.get(slide_id, (False, 0))
@@ -311,10 +332,11 @@ def _one(
     slide_id = report.slide_id
     path = project.features_path(slide_id)
     with project.open_slide(slide_id) as slide:
-        count = _tiles_in(path, slide, project.spec, encoder)
+        tissue = project.outline(slide_id).find(slide)
+        count = _tiles_in(path, slide, project.spec, encoder, tissue.outline)
         if count is not None:
             return False, count
-        job = extract_slide(slide, slide_id, project.spec, encoder, path)
+        job = extract_slide(slide, slide_id, project.spec, encoder, path, tissue=tissue)
         with closing(job):
             for step in job:
                 count = step.total
@@ -323,7 +345,9 @@ def _one(
     return True, count or 0
 
 
-def _tiles_in(path: Path, slide: Slide, spec: TileSpec, encoder: Encoder) -> int | None:
+def _tiles_in(
+    path: Path, slide: Slide, spec: TileSpec, encoder: Encoder, outline: str
+) -> int | None:
     """Count the tiles of a features file, None if it is not of this very job."""
     try:
         header = read_header(path)
@@ -335,8 +359,9 @@ def _tiles_in(path: Path, slide: Slide, spec: TileSpec, encoder: Encoder) -> int
         header.content_hash,
         header.mpp,
         header.slide_shape,
+        header.outline,
     )
-    wanted = (encoder.name, spec, slide.content_hash, slide.mpp, slide.shape)
+    wanted = (encoder.name, spec, slide.content_hash, slide.mpp, slide.shape, outline)
     return header.shape[0] if found == wanted else None
 
 

@@ -7,9 +7,11 @@
                                 patch_size, patch_size_level0, overlap, name,
                                 level0_width, level0_height, level0_magnification,
                                 target_magnification
+    tissue, blur, pen   (N,) float32   quality of the tiles, in [0, 1]; not in all files
     attributes of the file      weno_format, slide_id, encoder, spec (JSON),
                                 spec_hash, content_hash, mpp (y, x),
-                                slide_shape (height, width), colour
+                                slide_shape (height, width), colour, outline,
+                                level, level_mpp (y, x)
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import numpy as np
 
 from weno.atomic import replacing
 from weno.errors import FeatureError, WenoError
-from weno.tiles import TileGrid, TileSpec
+from weno.tiles import QUALITY, TileGrid, TileSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +39,9 @@ FORMAT: Final = 1
 #: What the encoder has seen: pixels as they are in the file, or turned into sRGB.
 AS_STORED: Final = "as stored"
 BY_PROFILE: Final = "sRGB by ICC profile"
+
+#: Of each tile: its share of tissue, and what `tile_quality` measures.
+QUALITY_COLUMNS: Final = ("tissue", *QUALITY)
 
 _ONE_MAGNIFICATION_UM = 10.0  # a pixel at 1x, as scanners count it
 
@@ -60,6 +65,8 @@ class FeatureHeader:
         Number of tiles, and of features of a tile.
     colour : str
         ``"as stored"`` or ``"sRGB by ICC profile"``.
+    outline : str
+        Hash of the tissue outline that the tiles lie in, empty if not known.
     """
 
     slide_id: str
@@ -70,6 +77,7 @@ class FeatureHeader:
     content_hash: str
     shape: tuple[int, int]
     colour: str
+    outline: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,14 @@ class SlideFeatures:
     colour : str
         ``"as stored"``, or ``"sRGB by ICC profile"`` if the spec asks for it and the
         slide has a profile.
+    outline : str
+        Hash of the tissue outline that the tiles lie in, empty if not known.
+    level : int or None
+        Level of the slide that the tiles were read from, None if not known.
+    level_mpp : (float, float) or None
+        ``(y, x)`` size in µm of that level's pixels.
+    quality : ndarray of shape (N, 3), float32, optional
+        Columns `QUALITY_COLUMNS`, each in [0, 1].
     """
 
     slide_id: str
@@ -104,6 +120,10 @@ class SlideFeatures:
     slide_shape: tuple[int, int]
     content_hash: str
     colour: str = AS_STORED
+    outline: str = ""
+    level: int | None = None
+    level_mpp: tuple[float, float] | None = None
+    quality: npt.NDArray[np.float32] | None = None
 
     @property
     def grid(self) -> TileGrid:
@@ -132,6 +152,9 @@ def write_features(path: str | Path, features: SlideFeatures) -> None:
         data.attrs.update({"encoder": features.encoder, "name": features.slide_id})
         xy = features.origins[:, ::-1].astype(np.int64)
         file.create_dataset("coords", data=xy).attrs.update(_trident(features))
+        if features.quality is not None:
+            for name, column in zip(QUALITY_COLUMNS, features.quality.T, strict=True):
+                file.create_dataset(name, data=column.astype(np.float32))
         file.attrs.update(
             {
                 "weno_format": FORMAT,
@@ -143,8 +166,13 @@ def write_features(path: str | Path, features: SlideFeatures) -> None:
                 "mpp": features.mpp,
                 "slide_shape": features.slide_shape,
                 "colour": features.colour,
+                "outline": features.outline,
             }
         )
+        if features.level is not None and features.level_mpp is not None:
+            file.attrs.update(
+                {"level": features.level, "level_mpp": features.level_mpp}
+            )
 
 
 def _trident(features: SlideFeatures) -> dict[str, Any]:
@@ -175,6 +203,8 @@ def read_features(path: str | Path) -> SlideFeatures:
         header = _header(path, file)
         features = file["features"][:].astype(np.float32, copy=False)  # (N, F)
         coords = file["coords"][:]  # (N, 2), (x, y)
+        quality = _quality(path, file)
+        level, level_mpp = (file.attrs.get(name) for name in ("level", "level_mpp"))
     problem = _problem(features, coords)
     if problem:
         raise FeatureError(f"{path}: {problem}; extract the slide again")
@@ -188,6 +218,12 @@ def read_features(path: str | Path) -> SlideFeatures:
         slide_shape=header.slide_shape,
         content_hash=header.content_hash,
         colour=header.colour,
+        outline=header.outline,
+        level=None if level is None else int(level),
+        level_mpp=None
+        if level_mpp is None
+        else (float(level_mpp[0]), float(level_mpp[1])),
+        quality=quality,
     )
 
 
@@ -240,11 +276,24 @@ def _header(path: Path, file: h5py.File) -> FeatureHeader:
             content_hash=attributes["content_hash"],
             shape=file["features"].shape,
             colour=attributes.get("colour", AS_STORED),
+            outline=attributes.get("outline", ""),
         )
     except (KeyError, ValueError, TypeError, WenoError) as error:
         raise FeatureError(
             f"{path}: its attributes are wrong ({error}); extract the slide again"
         ) from error
+
+
+def _quality(path: Path, file: h5py.File) -> npt.NDArray[np.float32] | None:
+    if any(name not in file for name in QUALITY_COLUMNS):
+        return None
+    columns = [file[name][:] for name in QUALITY_COLUMNS]
+    if any(column.shape != file["features"].shape[:1] for column in columns):
+        raise FeatureError(
+            f"{path}: its {', '.join(QUALITY_COLUMNS)} are not one number a tile; "
+            "extract the slide again"
+        )
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _problem(
