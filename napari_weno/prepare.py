@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from weno.project import Project
 
 _SAMPLED_SLIDES = 4
-_SAMPLED_TILES = 32
 _BYTES_PER_VALUE = 4
 _SHOWN_FAILURES = 5
 
@@ -50,10 +48,12 @@ class Estimate:
     size: int | None
 
     def __str__(self) -> str:
+        from weno.features import duration
+
         about = "" if self.sampled == self.slides else "about "
         told = [f"{about}{self.tiles:,} tiles in {_count(self.slides, 'slide')}"]
         if self.seconds is not None:
-            told.append(f"about {_duration(self.seconds)}")
+            told.append(f"about {duration(self.seconds)}")
         if self.size is not None:
             told.append(f"{max(self.size, 100_000) / 1e6:,.1f} MB on disk")
         return " · ".join(told)
@@ -70,7 +70,8 @@ def estimate(
     slide_ids : sequence of str
         Slides without features.
     """
-    from weno.errors import SlideError
+    from weno.errors import WenoError
+    from weno.features import try_out
 
     step = max(1, len(slide_ids) // _SAMPLED_SLIDES)
     sample = slide_ids[::step][:_SAMPLED_SLIDES]
@@ -80,10 +81,10 @@ def estimate(
     result = Estimate(len(slide_ids), 0, 0, None, None)
     for slide_id in sample:
         try:
-            slide_tiles, slide_seconds = _try_out(project, slide_id, encoder)
-        except SlideError:
+            grid, slide_seconds = try_out(project, slide_id, encoder)
+        except WenoError:
             continue
-        tiles, seconds, seen = tiles + slide_tiles, seconds + slide_seconds, seen + 1
+        tiles, seconds, seen = tiles + len(grid), seconds + slide_seconds, seen + 1
         factor = len(slide_ids) / seen
         expected = round(tiles * factor)
         result = Estimate(
@@ -101,23 +102,6 @@ def _built_in(name: str) -> Any:
     from weno.features import get_encoder
 
     return None if ":" in name else get_encoder(name, device="cpu")
-
-
-def _try_out(project: Project, slide_id: str, encoder: Any) -> tuple[int, float]:
-    """Count the tiles of a slide and guess the seconds it takes to encode them."""
-    from weno.tiles import read_tiles, tile_grid
-
-    start = time.perf_counter()
-    with project.open_slide(slide_id) as slide:
-        grid = tile_grid(slide, project.spec)
-        found = time.perf_counter()
-        first = len(grid) // 2
-        some = range(first, min(len(grid), first + _SAMPLED_TILES))
-        if encoder is None or not some:
-            return len(grid), found - start
-        encoder.encode(read_tiles(slide, grid, project.spec, some))
-    per_tile = (time.perf_counter() - found) / len(some)
-    return len(grid), found - start + per_tile * len(grid)
 
 
 class PrepareBox(QGroupBox):
@@ -296,14 +280,6 @@ class PrepareBox(QGroupBox):
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _shortened(name: str, length: int = 24) -> str:

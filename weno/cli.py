@@ -119,6 +119,19 @@ def init(
 
 
 @command(app)
+def tissue(project: ProjectArgument = Path()) -> dict[str, Any]:
+    """Find the tissue; tell its area, the tiles, and what encoding them will take.
+
+    The outlines are GeoJSON files for QuPath and napari. What is edited there is what
+    `weno extract` tiles.
+    """
+    from weno.project import Project
+    from weno.tissue_commands import outline_slides
+
+    return outline_slides(Project.open(project))
+
+
+@command(app)
 def extract(
     project: ProjectArgument = Path(), device: DeviceOption = "auto"
 ) -> dict[str, Any]:

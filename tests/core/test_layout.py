@@ -48,6 +48,7 @@ MAY_IMPORT = {
 }
 #: Where the parts are put together.
 ENTRANCES = {"__init__", "bag_commands", "bench", "cli", "demo", "fit_commands"}
+ENTRANCES |= {"tissue_commands"}
 
 #: What of napari a module of the face may import when it runs.
 BACKGROUND = {"napari.qt.threading", "napari.utils.notifications"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import tomllib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -166,6 +167,22 @@ def test_other_model_finds_anew_but_keeps_edits(
     assert not mask[:, mask.shape[1] // 2 :].any()
     write(outline.path, square(0, 0, 256, TISSUE))
     assert left.find(slide).mask.sum() == 16**2
+
+
+def test_example_of_the_page_is_a_model(slide: Slide, site: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tissue.md").read_text("utf-8")
+    section = page.split("## Your own model")[1]
+    code, package = (
+        section.split(f"```{language}\n")[1].split("```")[0]
+        for language in ("python", "toml")
+    )
+    project = tomllib.loads(package)
+    points = project["project"]["entry-points"]["weno.tissue"]
+    (module,) = project["tool"]["setuptools"]["py-modules"]
+    install(site, "green-tissue", "weno.tissue", points, **{module: code})
+    found = tissue_mask(slide, model="green")
+    assert found.mpp == pytest.approx((16, 16))
+    assert found.area_mm2 == pytest.approx(0.1966, rel=0.02)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,16 @@ from weno.features.extraction import (
     extract,
     extract_slide,
 )
+from weno.features.outlines import (
+    TissueReport,
+    cost_text,
+    duration,
+    find_tissue,
+    try_out,
+)
 from weno.features.pretrained import TimmEncoder
 from weno.features.store import (
+    QUALITY_COLUMNS,
     FeatureHeader,
     SlideFeatures,
     read_features,
@@ -20,6 +28,7 @@ from weno.features.store import (
 from weno.features.texture import TextureEncoder
 
 __all__ = [
+    "QUALITY_COLUMNS",
     "Encoder",
     "ExtractReport",
     "ExtractResult",
@@ -27,10 +36,15 @@ __all__ = [
     "SlideFeatures",
     "TextureEncoder",
     "TimmEncoder",
+    "TissueReport",
+    "cost_text",
+    "duration",
     "extract",
     "extract_slide",
+    "find_tissue",
     "get_encoder",
     "read_features",
     "read_header",
+    "try_out",
     "write_features",
 ]

@@ -90,11 +90,17 @@ class Outline:
             return ""
         return hash_of([*read_regions(self.path), *self._chosen()])
 
-    def find(self, slide: Slide) -> TissueMask:
+    def find(self, slide: Slide, *, keep: bool = True) -> TissueMask:
         """Return where tiles may lie; the file is made if it is not there.
 
         An outline that another model or another slide has led to is found anew,
         unless a person has edited it.
+
+        Parameters
+        ----------
+        slide : Slide
+        keep : bool
+            False writes no file.
 
         Raises
         ------
@@ -104,20 +110,26 @@ class Outline:
             If a file is damaged, has a class that means nothing here, or was edited
             on another slide.
         """
-        if not self._holds_for(slide):
-            self._write(slide, tissue_mask(slide, model=self.model), by=self.model)
-        return self.read(slide)
+        tissue = self._kept(slide)
+        if tissue is None:
+            tissue = trace(tissue_mask(slide, model=self.model))
+            if keep:
+                self._write(slide, tissue, by=self.model)
+        return self._drawn(slide, tissue)
 
-    def read(self, slide: Slide) -> TissueMask:
-        """Return where tiles may lie by the files as they are.
+    def regions_of(self, slide: Slide) -> list[Region]:
+        """Return the polygons of the tissue that `find` draws.
 
         Raises
         ------
-        WenoError
-            If a file is damaged or has a class that means nothing here.
+        SlideError, WenoError
+            As `find`.
         """
+        self.find(slide)
+        return read_regions(self.path)
+
+    def _drawn(self, slide: Slide, tissue: Sequence[Region]) -> TissueMask:
         shape, downsample, mpp = lattice(slide)
-        tissue = read_regions(self.path)
         for region in tissue:
             if region.name not in ("", TISSUE, IGNORE):
                 raise WenoError(
@@ -154,10 +166,10 @@ class Outline:
         mask = np.zeros(shape, bool)
         for region in painted:
             mask[fill([region], shape, downsample)] = region.name != IGNORE
-        self._write(slide, TissueMask(mask, downsample, mpp), by=None)
+        drawn = trace(TissueMask(mask, downsample, mpp))
+        self._write(slide, drawn, by=None)
 
-    def _write(self, slide: Slide, tissue: TissueMask, by: str | None) -> None:
-        found = trace(tissue)
+    def _write(self, slide: Slide, found: list[Region], by: str | None) -> None:
         said = {"content_hash": slide.content_hash}
         if by is not None:
             said |= {"model": by, "outline": hash_of(found)}
@@ -166,9 +178,10 @@ class Outline:
         ]
         write_collection(self.path, features, said)
 
-    def _holds_for(self, slide: Slide) -> bool:
+    def _kept(self, slide: Slide) -> list[Region] | None:
+        """Return the polygons of the file if they hold for the slide and model."""
         if not self.path.exists():
-            return False
+            return None
         regions, said = read_collection(self.path)
         edited = said.get("outline") != hash_of(regions)
         same_slide = said.get("content_hash", slide.content_hash) == slide.content_hash
@@ -177,7 +190,8 @@ class Outline:
                 f"{self.path}: was drawn on another slide than {slide.path}; "
                 "remove it, or draw it again"
             )
-        return edited or (same_slide and said.get("model") == self.model)
+        holds = edited or (same_slide and said.get("model") == self.model)
+        return regions if holds else None
 
     def _chosen(self) -> list[Region]:
         classes = {*self.inside, *self.outside}
