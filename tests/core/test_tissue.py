@@ -175,6 +175,14 @@ def test_tinted_glass_is_glass(found: Callable[..., np.ndarray]) -> None:
     assert not found(glass).any()
 
 
+def test_glass_at_the_border_is_glass(found: Callable[..., np.ndarray]) -> None:
+    for gap in (12, 20, 24, 28, 40):
+        pixels = section((150, 70, 150))
+        pixels[200:1000, 200 : 1200 - gap] = (150, 70, 150)
+        mask = found(pixels.astype(np.uint8))
+        assert not mask[:, 1204 - gap :].any(), gap
+
+
 def test_sections_are_all_found(found: Callable[..., np.ndarray]) -> None:
     pixels = np.empty((900, 1600, 3), np.uint8)
     pixels[:] = GLASS

@@ -43,7 +43,7 @@ _RED_INK_OD = 0.55  # blood is as red, but seldom as dense
 _RED_ON_TISSUE_OD = 0.8
 _BLACK_OD = 0.5
 _OPAQUE_OD = 0.75  # of all channels: haematoxylin lets blue through
-_PEN_UM = 80.0  # no pen is finer; what is, is pigment or blood
+_PEN_UM = 64.0  # no pen is finer; what is, is pigment or blood
 _PEN_RIM_UM = 24.0
 
 
@@ -109,7 +109,11 @@ def _with_pale(dark: Mask, colour: Floats, threshold: float, mpp: Size) -> Mask:
 
 def _closed(mask: Mask, width_um: float, mpp: Size) -> Mask:
     size = _odd(width_um, mpp)
-    return cast("Mask", _shrunk(_grown(mask, size), size))
+    y, x = size[0] // 2, size[1] // 2
+    # So that nothing closes between tissue and the border.
+    wide = np.pad(mask, ((y, y), (x, x)), mode="edge")
+    closed = _shrunk(_grown(wide, size), size)
+    return cast("Mask", closed[y : y + len(mask), x : x + mask.shape[1]])
 
 
 def _opened(mask: Mask, width_um: float, mpp: Size) -> Mask:
@@ -122,6 +126,7 @@ _shrunk = partial(ndi.minimum_filter, mode="constant", cval=1)
 
 
 def _odd(width_um: float, mpp: Size) -> tuple[int, int]:
+    """Return a width in pixels, rounded to the odd number that is next."""
     y, x = (2 * round(width_um / side / 2) + 1 for side in mpp)
     return y, x
 
@@ -145,6 +150,8 @@ def ink(rgb: npt.NDArray[np.uint8]) -> Mask:
 
 def _glass(rgb: npt.NDArray[np.uint8]) -> Floats:
     """Return the commonest colour among what is bright and hardly coloured."""
+    step = max(1, min(rgb.shape[:2]) // 500)
+    rgb = rgb[::step, ::step]
     low, high = rgb.min(axis=2), rgb.max(axis=2)
     bright = rgb[(low >= 200) & (high - low < 25)]  # (n, 3)
     if len(bright) < 0.005 * low.size:
@@ -189,17 +196,13 @@ def _like_pen(density: Floats, neutral: Mask, least: float = _INK_OD) -> Mask:
 
 def _pens(density: Floats, neutral: Mask, mpp: Size) -> Mask:
     """Find strokes of pens: broad, and faint at their ends."""
-    from skimage.morphology import isotropic_dilation, isotropic_erosion
-
-    dense = _like_pen(density, neutral)
-    core = isotropic_erosion(dense, _PEN_UM / 2, spacing=mpp)
+    core = _opened(_like_pen(density, neutral), _PEN_UM, mpp)
     if not core.any():
-        return np.zeros(dense.shape, bool)
-    core = isotropic_dilation(core, _PEN_UM / 2, spacing=mpp)
+        return core
     strokes = ndi.binary_propagation(
         core, mask=core | _like_pen(density, neutral, _FAINT_INK_OD)
     )
-    return cast("Mask", isotropic_dilation(strokes, _PEN_RIM_UM, spacing=mpp))
+    return cast("Mask", _grown(strokes, _odd(2 * _PEN_RIM_UM, mpp)))
 
 
 def _otsu(values: Floats, limits: tuple[float, float]) -> float:
