@@ -21,7 +21,7 @@ from dask.system import CPU_COUNT
 
 from weno.errors import FeatureError, OutOfMemory
 from weno.features.texture import TextureEncoder
-from weno.tiles import read_tiles
+from weno.tiles import QUALITY, read_tiles, tile_quality
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -129,6 +129,17 @@ class BatchSize:
         return note
 
 
+class Batch(NamedTuple):
+    """Tiles that have been read, and their quality as `tile_quality` measures it."""
+
+    tiles: range
+    pixels: Pixels
+    quality: Features
+
+    def part(self, some: slice) -> Batch:
+        return Batch(self.tiles[some], self.pixels[some], self.quality[some])
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What is to be encoded, and how.
@@ -171,19 +182,21 @@ class Work:
         threads = min(threads, bound)
         return threads, min(_PIECE, bound // threads)
 
-    def read(self, tiles: range) -> Pixels:
-        return read_tiles(self.slide, self.grid, self.spec, tiles)
+    def read(self, tiles: range) -> Batch:
+        pixels = read_tiles(self.slide, self.grid, self.spec, tiles)
+        return Batch(tiles, pixels, tile_quality(pixels))
 
-    def checked(self, tiles: range, features: Features) -> Features:
-        """Return the features of some tiles, or say that they cannot be used."""
+    def rows(self, batch: Batch, features: Features) -> Features:
+        """Return what is kept of a batch, or say that it cannot be used."""
         features = np.asarray(features, np.float32)  # (n, F)
         name, dim = self.encoder.name, self.encoder.dim
-        if features.shape != (len(tiles), dim) or not np.isfinite(features).all():
+        fitting = features.shape == (len(batch.tiles), dim)
+        if not fitting or not np.isfinite(features).all():
             raise FeatureError(
                 f"the encoder {name} gave features of shape {features.shape} that do "
-                f"not fit, or are not finite, for tiles from {tiles[0]} on"
+                f"not fit, or are not finite, for tiles from {batch.tiles[0]} on"
             )
-        return features
+        return np.concatenate([features, batch.quality], axis=1)
 
 
 def encode_missing(work: Work, parts: Parts) -> Generator[int]:
@@ -225,11 +238,12 @@ def _on_cores(work: Work, parts: Parts, stop: threading.Event) -> Callable[[], N
     def job() -> None:
         while not stop.is_set():
             with lock:
-                batch = next(batches, None)
-            if batch is None:
+                tiles = next(batches, None)
+            if tiles is None:
                 return
-            features = work.encoder.encode(work.read(batch))
-            parts.commit(batch.start, work.checked(batch, features))
+            batch = work.read(tiles)
+            features = work.encoder.encode(batch.pixels)
+            parts.commit(tiles.start, work.rows(batch, features))
 
     return job
 
@@ -241,7 +255,7 @@ def _on_device(work: Work, parts: Parts, stop: threading.Event) -> Callable[[], 
         feeder = _Feeder(work, parts)
         with _decoded(work, _cut(parts.missing(), work.batch)) as batches:
             for batch in batches:
-                feeder.feed(*batch)
+                feeder.feed(batch)
                 if stop.is_set():
                     return
             feeder.flush()
@@ -261,8 +275,7 @@ def _cut(runs: list[range], batch: BatchSize) -> Iterator[range]:
 class _Given(NamedTuple):
     """A batch that the encoder has been given."""
 
-    tiles: range
-    pixels: Pixels
+    batch: Batch
     finish: Callable[[], Features]
 
 
@@ -276,17 +289,17 @@ class _Feeder:
         # A CPU is done with a batch when `start` returns: to wait would only risk it.
         self._depth = 0 if work.encoder.device == "cpu" else 1
 
-    def feed(self, tiles: range, pixels: Pixels) -> None:
+    def feed(self, batch: Batch) -> None:
         """Encode a batch, or begin to."""
         size = self._work.batch.tiles  # may have become smaller
-        for first in range(0, len(tiles), size):
-            piece, some = tiles[first : first + size], pixels[first : first + size]
+        for first in range(0, len(batch.tiles), size):
+            piece = batch.part(slice(first, first + size))
             try:
-                finish = self._work.encoder.start(some)
+                finish = self._work.encoder.start(piece.pixels)
             except OutOfMemory as error:
-                self._again((piece, some), error)
+                self._again(piece, error)
             else:
-                self._given.append(_Given(piece, some, finish))
+                self._given.append(_Given(piece, finish))
             self._finish(self._depth)
 
     def flush(self) -> None:
@@ -300,35 +313,33 @@ class _Feeder:
             except OutOfMemory as error:
                 self._again(None, error)
             else:
-                self._commit(self._given.popleft().tiles, features)
+                self._commit(self._given.popleft().batch, features)
 
-    def _again(self, last: tuple[range, Pixels] | None, error: OutOfMemory) -> None:
+    def _again(self, last: Batch | None, error: OutOfMemory) -> None:
         """Do over what the device had no memory for, in smaller batches."""
-        batch = self._work.batch
-        batch.halve(error)
-        batches = [(given.tiles, given.pixels) for given in self._given]
+        size = self._work.batch
+        size.halve(error)
+        batches = [given.batch for given in self._given]
         self._given.clear()
-        for tiles, pixels in [*batches, last] if last else batches:
+        for batch in [*batches, last] if last else batches:
             first = 0
-            while first < len(tiles):
-                some = slice(first, first + batch.tiles)
+            while first < len(batch.tiles):
+                some = batch.part(slice(first, first + size.tiles))
                 try:
-                    features = self._work.encoder.encode(pixels[some])
+                    features = self._work.encoder.encode(some.pixels)
                 except OutOfMemory as again:
-                    batch.halve(again)
+                    size.halve(again)
                 else:
-                    self._commit(tiles[some], features)
+                    self._commit(some, features)
                     first += len(features)
 
-    def _commit(self, tiles: range, features: Features) -> None:
-        self._parts.commit(tiles.start, self._work.checked(tiles, features))
-        self._work.batch.record(len(tiles), time.perf_counter())
+    def _commit(self, batch: Batch, features: Features) -> None:
+        self._parts.commit(batch.tiles.start, self._work.rows(batch, features))
+        self._work.batch.record(len(batch.tiles), time.perf_counter())
 
 
 @contextmanager
-def _decoded(
-    work: Work, batches: Iterator[range]
-) -> Iterator[Iterator[tuple[range, Pixels]]]:
+def _decoded(work: Work, batches: Iterator[range]) -> Iterator[Iterator[Batch]]:
     """Read batches of tiles in order, some ahead, in threads."""
     threads, piece = work.readers()
     ahead = 2 * threads * piece  # tiles
@@ -336,29 +347,31 @@ def _decoded(
     side = work.spec.tile_px
     pool = ThreadPoolExecutor(threads, thread_name_prefix="weno-tiles-read")
 
-    def begin(batch: range) -> tuple[range, Pixels, list[Future[None]]]:
-        pixels = empty((len(batch), side, side, 3))
+    def begin(tiles: range) -> tuple[Batch, list[Future[None]]]:
+        quality = np.empty((len(tiles), len(QUALITY)), np.float32)
+        batch = Batch(tiles, empty((len(tiles), side, side, 3)), quality)
 
         def fill(some: slice) -> None:
-            pixels[some] = work.read(batch[some])
+            _, batch.pixels[some], quality[some] = work.read(tiles[some])
 
-        firsts = range(0, len(batch), piece)
+        firsts = range(0, len(tiles), piece)
         reads = [pool.submit(fill, slice(first, first + piece)) for first in firsts]
-        return batch, pixels, reads
+        return batch, reads
 
-    def in_order() -> Iterator[tuple[range, Pixels]]:
-        begun: deque[tuple[range, Pixels, list[Future[None]]]] = deque()
+    def in_order() -> Iterator[Batch]:
+        begun: deque[tuple[Batch, list[Future[None]]]] = deque()
         waiting: range | None = next(batches, None)
         while waiting or begun:
             while waiting and (
-                len(begun) < _AHEAD or sum(len(one[0]) for one in begun) < ahead
+                len(begun) < _AHEAD
+                or sum(len(batch.tiles) for batch, _ in begun) < ahead
             ):
                 begun.append(begin(waiting))
                 waiting = next(batches, None)
-            batch, pixels, reads = begun.popleft()
+            batch, reads = begun.popleft()
             for read in reads:
                 read.result()
-            yield batch, pixels
+            yield batch
 
     try:
         yield in_order()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dask.system import CPU_COUNT
 
-from weno.errors import SlideError
+from weno.errors import WenoError
 from weno.features.encoders import get_encoder
 from weno.features.extraction import check_room
 from weno.features.texture import TextureEncoder
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from weno.features.encoders import Encoder
     from weno.project import Project
+    from weno.slides import Slide
+    from weno.tiles import TileGrid, TileSpec
 
 _SLIDES: Final = 4  # looked at
 _TILES: Final = 32
@@ -57,7 +59,7 @@ class Estimate:
         about = "" if self.sampled == self.slides else "about "
         told = [f"{about}{self.tiles:,} tiles in {_count(self.slides, 'slide')}"]
         if self.seconds is not None:
-            told.append(f"about {_duration(self.seconds)}")
+            told.append(f"about {duration(self.seconds)}")
         if self.size is not None:
             told.append(f"{max(self.size, 100_000) / 1e6:,.1f} MB on disk")
         return " · ".join(told)
@@ -115,10 +117,10 @@ def estimate(
     result = Estimate(len(slide_ids), 0, 0, None, None)
     for slide_id in slide_ids[::step][:_SLIDES]:
         try:
-            tiles, took = _try_out(project, slide_id, encoder)
-        except SlideError:
+            grid, took = try_out(project, slide_id, encoder)
+        except WenoError:
             continue
-        counts.append(tiles)
+        counts.append(len(grid))
         seconds += took
         factor = len(slide_ids) / len(counts)
         expected = round(sum(counts) * factor)
@@ -135,35 +137,66 @@ def estimate(
     return result
 
 
-def _try_out(
+def try_out(
     project: Project, slide_id: str, encoder: Encoder | None
-) -> tuple[int, float]:
-    """Count the tiles of a slide and guess the seconds it takes to encode them."""
+) -> tuple[TileGrid, float]:
+    """Lay the grid over a slide and guess how long encoding it takes.
+
+    Nothing is written.
+
+    Parameters
+    ----------
+    project : Project
+    slide_id : str
+    encoder : Encoder or None
+        None leaves its time out.
+
+    Returns
+    -------
+    grid : TileGrid
+    seconds : float
+
+    Raises
+    ------
+    SlideError
+        If the slide cannot be read.
+    WenoError
+        If its outline is damaged.
+    """
     start = time.perf_counter()
     with project.open_slide(slide_id) as slide:
-        grid = tile_grid(slide, project.spec)
-        found = time.perf_counter()
-        first = len(grid) // 2
-        some = range(first, min(len(grid), first + _TILES))
-        if encoder is None or not some:
-            return len(grid), found - start
-        pixels = read_tiles(slide, grid, project.spec, some)
-        read = time.perf_counter()
-        encoder.encode(pixels)
-        encoded = time.perf_counter()
-    reading, encoding = (read - found) / CPU_COUNT, encoded - read
+        tissue = project.outline(slide_id).find(slide, keep=False)
+        grid = tile_grid(slide, project.spec, tissue)
+        found = time.perf_counter() - start
+        return grid, found + seconds_to_encode(slide, grid, project.spec, encoder)
+
+
+def seconds_to_encode(
+    slide: Slide, grid: TileGrid, spec: TileSpec, encoder: Encoder | None
+) -> float:
+    """Guess by a few tiles how long all tiles of a slide take; 0 without encoder."""
+    first = len(grid) // 2
+    some = range(first, min(len(grid), first + _TILES))
+    if encoder is None or not some:
+        return 0.0
+    start = time.perf_counter()
+    pixels = read_tiles(slide, grid, spec, some)
+    read = time.perf_counter()
+    encoder.encode(pixels)
+    reading, encoding = (read - start) / CPU_COUNT, time.perf_counter() - read
     if isinstance(encoder, TextureEncoder):
         per_tile = (reading + encoding / CPU_COUNT) / len(some)
     else:  # reads while it encodes
         per_tile = max(reading, encoding) / len(some)
-    return len(grid), found - start + per_tile * len(grid)
+    return float(per_tile * len(grid))
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Say a time in a unit that fits."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 5400:

@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from filelock import Timeout
 
 from weno.atomic import lock_of, replacing
@@ -31,11 +32,13 @@ from weno.features.store import (
     read_header,
     write_rows,
 )
-from weno.tiles import tile_grid, tissue_mask
+from weno.tiles import QUALITY, level_for, tile_grid, tissue_mask, tissue_model
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from weno.features.encoders import Encoder
     from weno.project import Project
@@ -94,7 +97,8 @@ def extract_slide(
     """
     report = ExtractReport(slide_id, 0, 0, 0, 1, finished=False, error=None)
     yield report
-    grid = tile_grid(slide, spec, tissue or tissue_mask(slide))
+    tissue = tissue or tissue_mask(slide)
+    grid = tile_grid(slide, spec, tissue)
     report = replace(report, total=len(grid))
     yield report
     folder = path.with_suffix(".parts")
@@ -102,14 +106,17 @@ def extract_slide(
     if not isinstance(batch, BatchSize):
         batch = BatchSize(encoder, batch)
     work = Work(slide, grid, spec, encoder, batch, threads)
-    with _disk_watched(folder), Parts(folder, len(grid), encoder.dim, job) as parts:
-        check_room(folder, 4 * encoder.dim * (2 * len(grid) - parts.done))
+    width = encoder.dim + len(QUALITY)
+    with _disk_watched(folder), Parts(folder, len(grid), width, job) as parts:
+        check_room(folder, 4 * width * (2 * len(grid) - parts.done))
         steps = encode_missing(work, parts)
         with closing(steps):
             for done in steps:
                 yield replace(report, done=done, note=batch.take_note())
-        header = _header(slide, slide_id, spec, encoder, len(grid))
-        write_rows(path, header, grid.origins, parts.rows())
+        header = _header(slide, slide_id, spec, encoder, len(grid), tissue)
+        rows = (some[:, : encoder.dim] for some in parts.rows())
+        quality = _quality(parts, grid, tissue)
+        write_rows(path, header, grid.origins, rows, quality)
         parts.remove()
     yield replace(report, done=len(grid), slides_done=1, finished=True)
     return path
@@ -139,19 +146,43 @@ def check_room(folder: Path, needed: int) -> None:
         )
 
 
+def _quality(
+    parts: Parts, grid: TileGrid, tissue: TissueMask
+) -> npt.NDArray[np.float32]:
+    """Return `QUALITY_COLUMNS` of all tiles, of shape (N, 3)."""
+    table = np.empty((len(grid), 1 + len(QUALITY)), np.float32)
+    table[:, 0] = tissue.share(grid.origins, grid.tile_l0)
+    first = 0
+    for some in parts.rows():
+        table[first : first + len(some), 1:] = some[:, -len(QUALITY) :]
+        first += len(some)
+    return table
+
+
 def _header(
-    slide: Slide, slide_id: str, spec: TileSpec, encoder: Encoder, count: int
+    slide: Slide,
+    slide_id: str,
+    spec: TileSpec,
+    encoder: Encoder,
+    count: int,
+    tissue: TissueMask,
 ) -> FeatureHeader:
     assert slide.mpp is not None, "tile_grid has checked it"
+    level = level_for(slide, spec)
+    y, x = slide.mpp
+    factor = slide.downsamples[level]
     return FeatureHeader(
         slide_id=slide_id,
         encoder=encoder.name,
         spec=spec,
-        mpp=slide.mpp,
+        mpp=(y, x),
         slide_shape=slide.shape,
         content_hash=slide.content_hash,
         shape=(count, encoder.dim),
         colour=_colour(slide, spec),
+        outline=tissue.outline,
+        level=level,
+        level_mpp=(y * factor, x * factor),
     )
 
 
@@ -210,9 +241,10 @@ def extract(
     FeatureError
         If the encoder is not the project's.
     WenoError
-        If the disk is full.
+        If the disk is full, or there is no such tissue model as the project's.
     """
     ids = chosen(project, slide_ids)
+    tissue_model(project.tissue)
     encoder = encoder or get_encoder(project.encoder)
     if encoder.name != project.encoder:
         raise FeatureError(
@@ -307,7 +339,8 @@ def _one(
     slide_id = report.slide_id
     path = project.features_path(slide_id)
     with project.open_slide(slide_id) as slide:
-        count = _tiles_in(path, slide, project.spec, how.encoder)
+        tissue = _tissue(project, slide_id, slide)
+        count = _tiles_in(path, slide, project.spec, how.encoder, tissue.outline)
         if count is not None:
             return _Outcome(fresh=False, tiles=count)
         try:
@@ -315,7 +348,7 @@ def _one(
         except Timeout:
             return None
         with held:
-            count = _tiles_in(path, slide, project.spec, how.encoder)
+            count = _tiles_in(path, slide, project.spec, how.encoder, tissue.outline)
             if count is not None:  # since a moment ago
                 return _Outcome(fresh=False, tiles=count)
             job = extract_slide(
@@ -324,6 +357,7 @@ def _one(
                 project.spec,
                 how.encoder,
                 path,
+                tissue=tissue,
                 batch=how.batch,
                 threads=how.threads,
             )
@@ -337,7 +371,21 @@ def _one(
     return _Outcome(fresh=True, tiles=count or 0)
 
 
-def _tiles_in(path: Path, slide: Slide, spec: TileSpec, encoder: Encoder) -> int | None:
+def _tissue(project: Project, slide_id: str, slide: Slide) -> TissueMask:
+    """Read a slide's outline, or find its tissue and write it down."""
+    outline = project.outline(slide_id)
+    with _disk_watched(outline.path.parent):
+        try:
+            return outline.find(slide)
+        except SlideError:
+            raise
+        except WenoError as error:  # of its file: this slide's trouble alone
+            raise FeatureError(str(error)) from error
+
+
+def _tiles_in(
+    path: Path, slide: Slide, spec: TileSpec, encoder: Encoder, outline: str
+) -> int | None:
     """Count the tiles of a features file, None if it is not of this very job."""
     try:
         header = read_header(path)
@@ -349,8 +397,9 @@ def _tiles_in(path: Path, slide: Slide, spec: TileSpec, encoder: Encoder) -> int
         header.content_hash,
         header.mpp,
         header.slide_shape,
+        header.outline,
     )
-    wanted = (encoder.name, spec, slide.content_hash, slide.mpp, slide.shape)
+    wanted = (encoder.name, spec, slide.content_hash, slide.mpp, slide.shape, outline)
     return header.shape[0] if found == wanted else None
 
 

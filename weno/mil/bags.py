@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from weno.mil.bag_files import BagFile
     from weno.project import Project
     from weno.review import ReviewTile, Verdict
+    from weno.tiles import Outline
 
 UNKNOWN = -1  # no person has answered this tile
 UNSURE = -2  # a person could not tell: the tile does not train the student
@@ -139,6 +140,8 @@ def read_slide_header(project: Project, slide_id: str) -> FeatureHeader:
     check_features(header, project.encoder, project.spec.to_dict())
     if header.slide_id != slide_id:
         raise FeatureError(f"{path}: holds features of slide {header.slide_id!r}")
+    if header.outline:
+        _check_outline(header, project.outline(slide_id))
     mpp = project.slide(slide_id).mpp
     if mpp is not None and not np.allclose(header.mpp, mpp, rtol=1e-6):
         raise FeatureError(
@@ -146,6 +149,15 @@ def read_slide_header(project: Project, slide_id: str) -> FeatureHeader:
             f"{mpp:g}; run extract again"
         )
     return header
+
+
+def _check_outline(header: FeatureHeader, outline: Outline) -> None:
+    found = outline.hash
+    if found and found != header.outline:
+        raise FeatureError(
+            f"{header.slide_id}: tiled by the outline {header.outline[:8]}, "
+            f"{outline.path} is now {found[:8]}; run extract again"
+        )
 
 
 def check_features(
