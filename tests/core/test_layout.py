@@ -43,13 +43,22 @@ MAY_IMPORT = {
     "project_file": {"classes", "errors", "tiles"},
     "project": {"atomic", "classes", "errors", "project_file", "slide_rows", "slides"}
     | {"tiles"},
-    "features": {"atomic", "cluster", "errors", "project", "slides", "tiles"},
+    "features": {"atomic", "cluster", "errors", "project", "slide_rows", "slides"}
+    | {"tiles"},
     "review": {"atomic", "errors", "geojson", "prediction", "project", "tiles"},
     "mil": {"atomic", "cluster", "errors", "features", "plugins", "prediction"}
     | {"project", "review", "slide_rows", "slides", "tiles"},
 }
 #: Where the parts are put together.
-ENTRANCES = {"__init__", "bag_commands", "bench", "cli", "demo", "encoder_commands"}
+ENTRANCES = {
+    "__init__",
+    "__main__",
+    "bag_commands",
+    "bench",
+    "cli",
+    "demo",
+    "encoder_commands",
+}
 ENTRANCES |= {"extract_commands", "fit_commands", "tissue_commands"}
 
 #: What of napari a module of the face may import when it runs.

@@ -110,9 +110,7 @@ def _found(
             report,
             area_mm2=tissue.area_mm2,
             tiles=len(grid),
-            seconds=seconds_to_encode(slide, grid, project.spec, encoder)
-            if encoder
-            else None,
+            seconds=seconds if encoder else None,
             outline=outline.state,
         )
 
