@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from weno import __version__, bag_commands, extract_commands, fit_commands
+from weno import (
+    __version__,
+    bag_commands,
+    encoder_commands,
+    extract_commands,
+    fit_commands,
+)
 from weno.bench.commands import benchmarks
 from weno.errors import RunError, WenoError, import_extra
 from weno.mil.config import PRESETS, TrainConfig
@@ -93,8 +99,9 @@ def init(
     encoder: Annotated[
         str | None,
         typer.Option(
-            help="What turns tiles into features: texture, timm:NAME.  [default: "
-            "texture, or what --features says]",
+            help="What turns tiles into features: texture, a name that `weno encoders` "
+            "lists, timm:NAME, hf:NAME_OR_FOLDER.  [default: texture, or what "
+            "--features says]",
             show_default=False,
         ),
     ] = None,
@@ -114,6 +121,7 @@ def init(
     ] = None,
 ) -> dict[str, Any]:
     """Make a project folder from a CSV, a folder of slides or features of others."""
+    from weno.features import check_name
     from weno.project import Project
     from weno.tiles import TileSpec
 
@@ -133,13 +141,15 @@ def init(
             class_names=names,
             positive=positive,
         )
+    encoder = encoder or "texture"
+    check_name(encoder)
     if slides is None:
         raise WenoError("give --slides CSV_OR_FOLDER, or --features FOLDER, or both")
     made = Project.create(
         project,
         slides,
         spec=TileSpec(tile_um=tile_um or 128.0, mpp=tile_mpp or 0.5, icc=icc),
-        encoder=encoder or "texture",
+        encoder=encoder,
         class_names=names,
         positive=positive,
     )
@@ -151,7 +161,13 @@ def init(
     }
     told = ", ".join(f"{count} {name}" for name, count in counts.items())
     say(f"Made {made.root}: {told}. Next: weno extract")
-    return {"project": str(made.root), **counts}
+    advice = encoder_commands.tile_advice(encoder, made.spec)
+    if advice:
+        complain(encoder, advice)
+    return {"project": str(made.root), "advice": advice, **counts}
+
+
+command(app)(encoder_commands.encoders)
 
 
 @command(app)

@@ -25,7 +25,8 @@ _DISTRIBUTION = "napari-weno"
 _TIMEOUT_S = 120  # the first import of torch from a cold disk takes a minute
 _SERVES = {
     "torch": "fit, predict and evaluate",
-    "timm": "pretrained encoders (timm:NAME)",
+    "timm": "pretrained encoders (timm:NAME and most pathology models)",
+    "hf": "encoders of transformers (hf:NAME and some pathology models)",
     "napari": "the viewer (weno view, weno demo)",
 }
 _SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")

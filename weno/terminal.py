@@ -214,7 +214,7 @@ def follow(job: Generator[Report, None, Any], title: str) -> Any:
 def print_table(first: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
     """Print rows by name; the first column is headed `first`."""
     table = Table()
-    table.add_column(first)
+    table.add_column(first, no_wrap=True)
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     for column in columns:
         table.add_column(column.replace("_", " "), justify="right")

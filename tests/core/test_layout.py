@@ -19,6 +19,7 @@ FACE = sorted((ROOT / "napari_weno").rglob("*.py"))
 GUI = {"napari", "qtpy", "magicgui", "superqt", "pyqtgraph"}
 GUI |= {"PyQt5", "PyQt6", "PySide2", "PySide6"}
 EXTRAS = {"torch", "torchvision", "safetensors", "sklearn", "timm"}
+EXTRAS |= {"huggingface_hub", "transformers"}
 
 #: What a plain ``pip install napari-weno`` must be able to import, in an instant.
 PLAIN = ("slides", "tiles", "features", "prediction", "project", "review")
@@ -40,7 +41,8 @@ MAY_IMPORT = {
     "project_file": {"classes", "errors", "tiles"},
     "project": {"atomic", "classes", "errors", "project_file", "slide_rows", "slides"}
     | {"tiles"},
-    "features": {"atomic", "cluster", "errors", "project", "slides", "tiles"},
+    "features": {"atomic", "cluster", "errors", "project", "slide_rows", "slides"}
+    | {"tiles"},
     "review": {"atomic", "errors", "prediction", "project", "tiles"},
     "mil": {
         "atomic",
@@ -54,7 +56,8 @@ MAY_IMPORT = {
     | {"slide_rows", "slides", "tiles"},
 }
 #: Where the parts are put together.
-ENTRANCES = {"__init__", "bag_commands", "bench", "cli", "demo", "extract_commands"}
+ENTRANCES = {"__init__", "bag_commands", "bench", "cli", "demo", "encoder_commands"}
+ENTRANCES |= {"extract_commands"}
 ENTRANCES |= {"fit_commands"}
 
 #: What of napari a module of the face may import when it runs.

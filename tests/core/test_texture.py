@@ -167,7 +167,7 @@ def test_the_encoder_is_found_by_name() -> None:
     assert (encoder.name, encoder.dim) == ("texture", 195)
 
 
-@pytest.mark.parametrize("name", ["textur", "timm:", "", "uni"])
+@pytest.mark.parametrize("name", ["textur", "timm:", "hf:", "", "uni:x"])
 def test_an_unknown_encoder_is_refused(name: str) -> None:
     with pytest.raises(FeatureError, match="unknown encoder"):
         get_encoder(name)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from weno.features.adopt import Adopted, AdoptReport, adopt
-from weno.features.encoders import Encoder, get_encoder
+from weno.features.encoders import Encoder, check_name, get_encoder
 from weno.features.estimate import Estimate, estimate
 from weno.features.extraction import extract, extract_slide
+from weno.features.hub import HfEncoder
+from weno.features.model_table import MODELS, find_model
+from weno.features.models import PathologyModel, Preparation
 from weno.features.on_cluster import extract_on
+from weno.features.pathology import PathologyEncoder
 from weno.features.pretrained import TimmEncoder
 from weno.features.reports import ExtractReport, ExtractResult
 from weno.features.store import (
@@ -19,6 +23,7 @@ from weno.features.store import (
 from weno.features.texture import TextureEncoder
 
 __all__ = [
+    "MODELS",
     "AdoptReport",
     "Adopted",
     "Encoder",
@@ -26,14 +31,20 @@ __all__ = [
     "ExtractReport",
     "ExtractResult",
     "FeatureHeader",
+    "HfEncoder",
+    "PathologyEncoder",
+    "PathologyModel",
+    "Preparation",
     "SlideFeatures",
     "TextureEncoder",
     "TimmEncoder",
     "adopt",
+    "check_name",
     "estimate",
     "extract",
     "extract_on",
     "extract_slide",
+    "find_model",
     "get_encoder",
     "read_features",
     "read_header",

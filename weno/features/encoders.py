@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol
 
 from weno.errors import FeatureError
+from weno.features.hub import HfEncoder
+from weno.features.model_table import MODELS, find_model
+from weno.features.pathology import PathologyEncoder
 from weno.features.pretrained import TimmEncoder
 from weno.features.texture import TextureEncoder
 
@@ -60,17 +64,22 @@ class Encoder(Protocol):
         """
 
 
-def get_encoder(name: str, *, device: str = "auto") -> Encoder:
+def get_encoder(name: str, *, device: str = "auto", precision: str = "auto") -> Encoder:
     """Make an encoder.
 
     Parameters
     ----------
     name : str
-        ``"texture"``, the built-in one, or ``"timm:NAME"`` for a pretrained model
-        of the timm library.
+        ``"texture"``, the built-in one; a pathology model by its short name, such as
+        ``"uni2-h"`` (``weno encoders`` lists them); ``"timm:NAME"`` for any model of
+        timm; ``"hf:NAME"`` or ``"hf:FOLDER"`` for one of transformers. ``@FILE`` after
+        a short name or a name of timm says where its weights are.
     device : str
         ``"auto"`` or a torch device such as ``"cuda:0"``; of no effect on the
         built-in encoder.
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        ``"auto"`` is fp32 on a processor, and on a GPU what the model is commonly run
+        in, or bf16; of no effect on the built-in encoder.
 
     Raises
     ------
@@ -79,11 +88,38 @@ def get_encoder(name: str, *, device: str = "auto") -> Encoder:
     MissingExtra
         If it needs a library that is not installed.
     """
+    check_name(name)
     if name == TextureEncoder.name:
         return TextureEncoder()
-    library, _, model = name.partition(":")
-    if library == "timm" and model:
-        return TimmEncoder(model, device=device)
+    library, _, rest = name.partition(":")
+    if library == "hf":
+        return HfEncoder(rest, device=device, precision=precision)
+    bare, _, file = (rest or name).partition("@")
+    if library == "timm":
+        return TimmEncoder(bare, device=device, precision=precision, weights=file)
+    return PathologyEncoder(
+        MODELS[bare], device=device, precision=precision, weights=file
+    )
+
+
+def check_name(name: str) -> None:
+    """Refuse what is not the name of an encoder; nothing is loaded.
+
+    Raises
+    ------
+    FeatureError
+    """
+    library, colon, rest = name.partition(":")
+    bare = name.partition("@")[0]
+    if name == TextureEncoder.name or bare in MODELS:
+        return
+    if library in ("timm", "hf") and rest:
+        return
+    other = find_model(bare)
+    like = [other.name] if other else get_close_matches(bare, ["texture", *MODELS])
     raise FeatureError(
-        f"unknown encoder {name!r}: use texture, or timm:NAME for a model of timm"
+        f"unknown encoder {name!r}: "
+        + (f"did you mean {' or '.join(like)}? " if like and not colon else "")
+        + "There are texture, timm:NAME, hf:NAME and the names that `weno encoders` "
+        "lists"
     )
