@@ -23,6 +23,7 @@ from napari_weno.prepare import PrepareBox
 from napari_weno.session import session_of
 from napari_weno.slide_table import SlideTable
 from napari_weno.survey import question_text, summary, survey
+from napari_weno.tissue_box import TissueBox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,7 @@ class CohortWidget(Dock):
         self.summary = text_label(name="summary")
         self.filter = QLineEdit()
         self.table = SlideTable()
+        self.tissue = TissueBox(self._session)
         self.prepare = PrepareBox(self._session)
         self._survey = QuietJob(self)
         self._timer = QTimer(self)
@@ -107,6 +109,7 @@ class CohortWidget(Dock):
         layout.addWidget(self.summary)
         layout.addWidget(self.filter)
         layout.addWidget(self.table, stretch=1)
+        layout.addWidget(self.tissue)
         layout.addWidget(self.prepare)
         self._bottom = QWidget()
         policy = QSizePolicy.Policy

@@ -180,7 +180,9 @@ class QuietJob(QObject):
         """Start a job in the background in place of the one that runs."""
         self.cancel()
         stop = self._stop = _event_of(self)
-        worker = create_quiet_worker(_until_stopped, stop, job, args, kwargs)
+        worker = create_quiet_worker(
+            _until_stopped, stop, job, args, kwargs, _ignore_errors=True
+        )
         worker.yielded.connect(lambda report: self._pass_on(stop, "reported", report))
         worker.returned.connect(lambda result: self._pass_on(stop, "returned", result))
         worker.errored.connect(lambda error: self._on_error(stop, error))

@@ -16,15 +16,18 @@ from napari.utils.colormaps import Colormap, ensure_colormap
 
 from napari_weno.streaming import screen_arrays
 from weno.review import VERDICT_COLORS
+from weno.tiles import IGNORE, TISSUE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
     from napari.layers import Image, Layer
 
+    from weno.geojson import Region
     from weno.prediction import Prediction
     from weno.slides import Slide
+    from weno.tiles import TileGrid
 
     LayerData = tuple[Any, dict[str, Any], str]
 
@@ -38,6 +41,10 @@ METADATA_KEY = "weno"
 _NO_TILE = -1e6
 _DIVERGING = ("PiYG",)
 _FAINTEST = 0.3  # opacity at the low end of a colormap, at the high end it is 1
+
+#: Of the edges of shapes in the tissue layer, by their class.
+TISSUE_COLORS = {TISSUE: "#00a81c", IGNORE: "#d55e00"}
+_GRID_COLOR = "#0072b2"
 
 _UNANSWERED = (0.0, 0.9, 1.0)
 
@@ -305,6 +312,75 @@ def outline_layer(
             "border_width_is_relative": True,
             "units": ("um", "um"),
             "metadata": {METADATA_KEY: {"kind": "outline"}},
+        },
+        "points",
+    )
+
+
+def tissue_layer(regions: Sequence[Region], slide: Slide) -> LayerData:
+    """Make the layer in which a person edits the tissue outline.
+
+    Later shapes lie over earlier ones: a hole is a shape that takes away, what lies in
+    the hole one that adds again.
+
+    Parameters
+    ----------
+    regions : sequence of Region
+    slide : Slide
+    """
+    # The largest first, so that an island comes after the hole it lies in.
+    rings = [
+        (ring, IGNORE if number or region.name == IGNORE else TISSUE)
+        for region in sorted(regions, key=_extent, reverse=True)
+        for number, ring in enumerate(region.rings)
+    ]
+    classes = [name for _, name in rings]
+    return (
+        [ring - 0.5 for ring, _ in rings] or None,
+        {
+            "name": "tissue",
+            "ndim": 2,
+            "shape_type": "polygon",
+            "scale": slide.mpp or (1.0, 1.0),
+            "units": ("um", "um") if slide.mpp else ("pixel", "pixel"),
+            "face_color": "transparent",
+            "edge_color": [TISSUE_COLORS[name] for name in classes] or "transparent",
+            "opacity": 1.0,
+            # Of an empty list napari would make a column of numbers.
+            "features": {"class": np.array(classes, object)},
+            "metadata": {METADATA_KEY: {"kind": "tissue", "path": str(slide.path)}},
+        },
+        "shapes",
+    )
+
+
+def _extent(region: Region) -> float:
+    return float(np.prod(np.ptp(region.rings[0], axis=0)))
+
+
+def grid_layer(grid: TileGrid, mpp: tuple[float, float]) -> LayerData:
+    """Make the layer that shows the tiles that a slide is going to be cut into.
+
+    Parameters
+    ----------
+    grid : TileGrid
+    mpp : (float, float)
+        ``(y, x)`` size of a level-0 pixel in µm.
+    """
+    return (
+        (grid.origins + (np.array(grid.tile_l0) - 1) / 2) * mpp,
+        {
+            "name": "tiles",
+            "ndim": 2,
+            "symbol": "square",
+            "size": grid.tile_l0[0] * mpp[0],
+            "face_color": "transparent",
+            "border_color": _GRID_COLOR,
+            "border_width": 0.03,
+            "border_width_is_relative": True,
+            "opacity": 0.8,
+            "units": ("um", "um"),
+            "metadata": {METADATA_KEY: {"kind": "grid"}},
         },
         "points",
     )

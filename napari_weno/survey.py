@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from weno.classes import asked_class
-from weno.errors import FeatureError
+from weno.errors import FeatureError, WenoError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -104,6 +104,8 @@ def survey(
         Time and number of tiles of the files that were counted before; added to.
     """
     features = {path.stem: path for path in project.features_dir.glob("*.h5")}
+    for slide_id in [name for name, path in features.items() if _stale(project, path)]:
+        del features[slide_id]
     predicted, probabilities = set(), dict[str, float]()
     if run is not None:
         folder = project.predictions_dir(run)
@@ -128,6 +130,20 @@ def survey(
     for slide_id in features.keys() & {row.slide_id for row in project.slides}:
         tiles += _tiles_in(features[slide_id], counted)
     return Survey(states, tiles, positive)
+
+
+def _stale(project: Project, path: Path) -> bool:
+    """Tell whether somebody has edited the outline that a features file is tiled by."""
+    from weno.features import read_header
+
+    outline = project.outline(path.stem)
+    time, files = path.stat().st_mtime_ns, (outline.path, outline.regions)
+    if not any(f and f.exists() and f.stat().st_mtime_ns > time for f in files):
+        return False
+    try:
+        return read_header(path).outline not in ("", outline.hash)
+    except WenoError:
+        return False  # extracting the slide says what is wrong
 
 
 def _positive(project: Project, run: str | None) -> str:

@@ -171,6 +171,19 @@ command(app)(encoder_commands.encoders)
 
 
 @command(app)
+def tissue(project: ProjectArgument = Path()) -> dict[str, Any]:
+    """Find the tissue; tell its area, the tiles, and what encoding them will take.
+
+    The outlines are GeoJSON files for QuPath and napari. What is edited there is what
+    `weno extract` tiles.
+    """
+    from weno.project import Project
+    from weno.tissue_commands import outline_slides
+
+    return outline_slides(Project.open(project))
+
+
+@command(app)
 def extract(
     project: ProjectArgument = Path(),
     device: DeviceOption = "auto",

@@ -26,7 +26,7 @@ from weno.slide_rows import (
     write_records,
 )
 from weno.slides import open_slide
-from weno.tiles import TileSpec
+from weno.tiles import CLASSICAL, Outline, TileSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,6 +57,10 @@ class Project:
         Negative and positive class of this question, as shown to people.
     spec : TileSpec
     encoder : str
+    tissue : str
+        The model that finds tissue.
+    inside, outside : tuple of str
+        Classes of regions of interest: tiles only in these, never in those.
     """
 
     def __init__(self, root: Path, settings: Mapping[str, Any]) -> None:
@@ -66,6 +70,10 @@ class Project:
         self._ask(settings.get("positive", self.classes[-1]))
         self.encoder: str = settings["encoder"]
         self.spec = TileSpec.from_dict(settings["tiles"])
+        self.tissue: str = settings.get("tissue", CLASSICAL)
+        regions = settings.get("regions", {})
+        self.inside: tuple[str, ...] = tuple(regions.get("inside", ()))
+        self.outside: tuple[str, ...] = tuple(regions.get("outside", ()))
 
     def _ask(self, positive: str) -> None:
         if positive not in self.questions:
@@ -344,6 +352,17 @@ class Project:
         self._check(records)
         write_records(self.root / _SLIDES, self.root, records)
         return self.slide(slide_id)
+
+    def outline(self, slide_id: str) -> Outline:
+        """Return where on a slide tiles may lie; its files need not exist yet."""
+        name = f"{safe_name(slide_id, 'slide')}.geojson"
+        return Outline(
+            self.root / "tissue" / name,
+            self.tissue,
+            self.root / "regions" / name,
+            self.inside,
+            self.outside,
+        )
 
     @property
     def features_dir(self) -> Path:

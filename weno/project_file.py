@@ -43,6 +43,7 @@ def new_settings(
         "stride_um": "µm from tile to tile; left out: side by side",
         "min_tissue": "smallest share of tissue in a tile, 0 to 1",
         "icc": "colours turned into sRGB by the slides' ICC profiles",
+        "upsample": "pixels of coarser slides enlarged",
     }
     for key, value in spec.to_dict().items():
         if value is not None:
@@ -68,12 +69,29 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 def _check(settings: Mapping[str, Any]) -> None:
     wanted = {"name": str, "class_names": list, "encoder": str, "tiles": dict}
-    known = {*wanted, "positive"}
+    known = {*wanted, "positive", "tissue", "regions"}
     problems = [f"unknown key {key!r}" for key in settings if key not in known]
     for key, kind in wanted.items():
         if not isinstance(settings.get(key), kind):
             problems.append(f"{key} must be a {kind.__name__}: {settings.get(key)!r}")
+    if not isinstance(settings.get("tissue", ""), str):
+        problems.append(f"tissue must be the name of a model: {settings['tissue']!r}")
+    problems += _region_problems(settings.get("regions", {}))
     if not problems:
         problems += class_problems(settings["class_names"], settings.get("positive"))
     if problems:
         raise ProjectError("; ".join(problems))
+
+
+def _region_problems(regions: object) -> list[str]:
+    if not isinstance(regions, dict):
+        return [f"regions must be a table with inside and outside: {regions!r}"]
+    problems = [
+        f"unknown key {key!r} in [regions]: there are inside and outside"
+        for key in regions
+        if key not in ("inside", "outside")
+    ]
+    for key, names in regions.items():
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            problems.append(f"{key} in [regions] must be a list of classes: {names!r}")
+    return problems

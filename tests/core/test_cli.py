@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from weno.cli import app
-from weno.features import SlideFeatures, write_features
+from weno.features import SlideFeatures, read_header, write_features
 from weno.project import Project
 from weno.tiles import TileSpec
 
@@ -36,7 +36,13 @@ def glands(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiles = ("--tile-um", 79.36, "--tile-mpp", 0.62)
     made = last_json(weno("init", project, "--slides", slides, *tiles, "--json"))
     assert (made["slides"], made["positive"], made["unlabelled"]) == (24, 12, 0)
+    outlined = last_json(weno("tissue", project, "--json"))
+    assert len(list((project / "tissue").glob("*.geojson"))) == 24
     extracted = last_json(weno("extract", project, "--json"))
+    tiles = [read_header(path).shape[0] for path in project.glob("features/*/*.h5")]
+    assert outlined["tiles"] == sum(tiles) > 2900
+    assert outlined["seconds"] > 0
+    assert not outlined["empty"]
     assert len(extracted["extracted"]) == 24
     assert extracted["failed"] == {}
     fitted = last_json(
@@ -221,3 +227,28 @@ def test_help_teaches_without_loading_the_learner(command: str) -> None:
     if command == "fit":
         for option in ("--folds", "--teacher", "--mining", "--resume", "--device"):
             assert option in done.stdout
+
+
+def test_tissue_tells_what_is_edited_and_what_fails(
+    test_data: Path, tmp_path: Path
+) -> None:
+    cohort, table = test_data / "gland_cohort", tmp_path / "slides.csv"
+    names = ("gland_11_00", "gland_11_01", "gland_11_02")
+    rows = [f"{name},{cohort / name}.tif" for name in names]
+    table.write_text("\n".join(["slide_id,path", *rows]))
+    project = tmp_path / "project"
+    last_json(weno("init", project, "--slides", table, "--tile-mpp", 1, "--json"))
+    folder = project / "tissue"
+    folder.mkdir()
+    (folder / f"{names[0]}.geojson").write_text('{"type": "FeatureCollection"')
+    empty = '{"type": "FeatureCollection", "features": []}'
+    (folder / f"{names[1]}.geojson").write_text(empty)
+    result = weno("tissue", project, "--json")
+    assert result.exit_code == 2
+    answer = json.loads(result.stdout.splitlines()[-1])
+    assert "no GeoJSON" in answer["failed"][names[0]]
+    assert answer["slides"][names[1]]["outline"] == "edited"
+    assert answer["slides"][names[2]]["outline"] == "found"
+    assert answer["slides"][names[2]]["area_mm2"] > 0.5
+    assert answer["empty"] == [names[1]]
+    assert f"{answer['tiles']:,} tiles, about" in result.stdout

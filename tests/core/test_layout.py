@@ -34,7 +34,9 @@ MAY_IMPORT = {
     "terminal": {"errors"},
     "slides": {"errors"},
     "synthetic": {"atomic", "errors"},
-    "tiles": {"errors", "slides"},
+    "plugins": {"errors"},
+    "geojson": {"atomic", "errors"},
+    "tiles": {"errors", "geojson", "plugins", "slides"},
     "prediction": {"atomic", "errors", "tiles"},
     "slide_rows": {"atomic", "errors", "slides"},
     "classes": {"slide_rows"},
@@ -43,22 +45,13 @@ MAY_IMPORT = {
     | {"tiles"},
     "features": {"atomic", "cluster", "errors", "project", "slide_rows", "slides"}
     | {"tiles"},
-    "review": {"atomic", "errors", "prediction", "project", "tiles"},
-    "mil": {
-        "atomic",
-        "cluster",
-        "errors",
-        "features",
-        "prediction",
-        "project",
-        "review",
-    }
-    | {"slide_rows", "slides", "tiles"},
+    "review": {"atomic", "errors", "geojson", "prediction", "project", "tiles"},
+    "mil": {"atomic", "cluster", "errors", "features", "plugins", "prediction"}
+    | {"project", "review", "slide_rows", "slides", "tiles"},
 }
 #: Where the parts are put together.
 ENTRANCES = {"__init__", "bag_commands", "bench", "cli", "demo", "encoder_commands"}
-ENTRANCES |= {"extract_commands"}
-ENTRANCES |= {"fit_commands"}
+ENTRANCES |= {"extract_commands", "fit_commands", "tissue_commands"}
 
 #: What of napari a module of the face may import when it runs.
 BACKGROUND = {"napari.qt.threading", "napari.utils.notifications"}

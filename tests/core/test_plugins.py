@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import teacher_contract as contract
 import torch
+from plugin_files import install as install_package
 from torch import nn
 
 from weno.errors import MissingExtra, RunError
@@ -34,16 +35,7 @@ needs_torchmil = pytest.mark.skipif(
 
 
 def install(folder: Path, name: str, points: dict[str, str], **modules: str) -> None:
-    """Put a package with entry points into a folder, as an installer would."""
-    about = folder / f"{name.replace('-', '_')}-1.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n"
-    )
-    lines = [f"{point} = {target}" for point, target in points.items()]
-    (about / "entry_points.txt").write_text("\n".join(["[weno.teachers]", *lines]))
-    for module, code in modules.items():
-        (folder / f"{module}.py").write_text(code)
+    install_package(folder, name, "weno.teachers", points, **modules)
 
 
 @pytest.fixture

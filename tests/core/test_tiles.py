@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,14 @@ from PIL import Image
 
 from weno.errors import SlideError, WenoError
 from weno.slides import open_slide
-from weno.tiles import TileGrid, TileSpec, read_tiles, tile_grid, tissue_mask
+from weno.tiles import (
+    TileGrid,
+    TileSpec,
+    level_for,
+    read_tiles,
+    tile_grid,
+    tissue_mask,
+)
 
 PyramidWriter = Callable[[Path, list[np.ndarray], float | None], Path]
 PINK, GLASS = (220, 150, 190), (243, 243, 244)
@@ -189,21 +195,48 @@ def test_hash_tells_specs_apart_and_ignores_int_or_float() -> None:
     assert TileSpec.from_dict(TileSpec(64, 1, 32).to_dict()) == TileSpec(64, 1, 32)
 
 
-def test_real_tissue_is_tiled_and_glass_is_not(test_data: Path) -> None:
-    folder = test_data / "gland_cohort"
-    cells: dict[str, set[tuple[int, int]]] = {}
-    with (folder / "tiles.csv").open() as file:
-        for row in csv.DictReader(file):
-            cells.setdefault(row["slide_id"], set()).add((int(row["y"]), int(row["x"])))
-    dark = found = 0
-    for slide_id in sorted(cells)[::4]:
-        with open_slide(folder / f"{slide_id}.tif") as slide:
-            grid = tile_grid(slide, TileSpec(79.36, 0.62))
-            tiled = set(map(tuple, grid.origins.tolist()))
-            assert tiled <= cells[slide_id]
-            for y, x in cells[slide_id]:
-                if slide.read(0, y, x, 128, 128).mean() <= 225:
-                    dark += 1
-                    found += (y, x) in tiled
-    assert dark > 600
-    assert found / dark >= 0.98
+def test_coarser_slide_is_enlarged_where_asked(two_sections: Path) -> None:
+    spec = TileSpec(64, 0.25, upsample=True)
+    assert spec.hash != TileSpec(64, 0.25).hash
+    assert TileSpec.from_dict(spec.to_dict()) == spec
+    assert "upsample" not in TileSpec(64, 0.25).to_dict()
+    with open_slide(two_sections) as slide:
+        with pytest.raises(SlideError, match="upsample = true"):
+            tile_grid(slide, TileSpec(64, 0.25))
+        grid = tile_grid(slide, spec)
+        tile = read_tiles(slide, grid, spec, [0])[0]
+        y, x = map(int, grid.origins[0])
+        small = Image.fromarray(slide.read(0, y, x, 128, 128))
+        assert level_for(slide, spec) == 0
+    assert tile.shape == (256, 256, 3)
+    back = Image.fromarray(tile).resize((128, 128), Image.Resampling.BOX)
+    difference = np.asarray(back, int) - np.asarray(small, int)
+    assert np.abs(difference).mean() < 3
+
+
+def test_tiles_come_from_the_next_finer_level(
+    write_pyramid: PyramidWriter, tmp_path: Path
+) -> None:
+    pixels = paint(1024, 1024, (0, 0, 1024, 1024))
+    levels = [pixels, pixels[::2, ::2], pixels[::4, ::4]]
+    path = write_pyramid(tmp_path / "levels.tiff", levels, mpp=0.25)
+    with open_slide(path) as slide:
+        for mpp, level in ((0.25, 0), (0.4, 0), (0.5, 1), (0.9, 1), (1.0, 2), (3.0, 2)):
+            assert level_for(slide, TileSpec(128, mpp)) == level
+
+
+def test_slide_smaller_than_a_tile(
+    write_pyramid: PyramidWriter, tmp_path: Path
+) -> None:
+    path = write_pyramid(
+        tmp_path / "small.tiff", [paint(400, 400, (0, 0, 400, 400))], 0.5
+    )
+    with open_slide(path) as slide:
+        # 200 µm: a quarter of a tile of 400 µm, and all but a bit of one of 210 µm.
+        assert len(tile_grid(slide, TileSpec(400, 0.5))) == 0
+        spec = TileSpec(210, 0.5)
+        grid = tile_grid(slide, spec)
+        assert grid.origins.tolist() == [[0, 0]]
+        tile = read_tiles(slide, grid, spec, [0])[0]
+    assert tile.shape == (420, 420, 3)
+    assert (tile[400:] == 255).all(), "beyond the slide is white"

@@ -10,10 +10,18 @@ from weno.features.hub import HfEncoder
 from weno.features.model_table import MODELS, find_model
 from weno.features.models import PathologyModel, Preparation
 from weno.features.on_cluster import extract_on
+from weno.features.outlines import (
+    TissueReport,
+    cost_text,
+    duration,
+    find_tissue,
+    try_out,
+)
 from weno.features.pathology import PathologyEncoder
 from weno.features.pretrained import TimmEncoder
 from weno.features.reports import ExtractReport, ExtractResult
 from weno.features.store import (
+    QUALITY_COLUMNS,
     FeatureHeader,
     SlideFeatures,
     read_features,
@@ -24,6 +32,7 @@ from weno.features.texture import TextureEncoder
 
 __all__ = [
     "MODELS",
+    "QUALITY_COLUMNS",
     "AdoptReport",
     "Adopted",
     "Encoder",
@@ -38,15 +47,20 @@ __all__ = [
     "SlideFeatures",
     "TextureEncoder",
     "TimmEncoder",
+    "TissueReport",
     "adopt",
     "check_name",
+    "cost_text",
+    "duration",
     "estimate",
     "extract",
     "extract_on",
     "extract_slide",
     "find_model",
+    "find_tissue",
     "get_encoder",
     "read_features",
     "read_header",
+    "try_out",
     "write_features",
 ]

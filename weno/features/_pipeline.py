@@ -21,7 +21,7 @@ from dask.system import CPU_COUNT
 
 from weno.errors import FeatureError, OutOfMemory
 from weno.features.texture import TextureEncoder
-from weno.tiles import read_tiles
+from weno.tiles import QUALITY, read_tiles, tile_quality
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -174,8 +174,8 @@ class Work:
     def read(self, tiles: range) -> Pixels:
         return read_tiles(self.slide, self.grid, self.spec, tiles)
 
-    def checked(self, tiles: range, features: Features) -> Features:
-        """Return the features of some tiles, or say that they cannot be used."""
+    def columns(self, tiles: range, features: Features, quality: Features) -> Features:
+        """Return what is kept of some tiles, or say that it cannot be used."""
         features = np.asarray(features, np.float32)  # (n, F)
         name, dim = self.encoder.name, self.encoder.dim
         if features.shape != (len(tiles), dim) or not np.isfinite(features).all():
@@ -183,7 +183,7 @@ class Work:
                 f"the encoder {name} gave features of shape {features.shape} that do "
                 f"not fit, or are not finite, for tiles from {tiles[0]} on"
             )
-        return features
+        return np.concatenate([features, quality], axis=1)
 
 
 def encode_missing(work: Work, parts: Parts) -> Generator[int]:
@@ -228,8 +228,10 @@ def _on_cores(work: Work, parts: Parts, stop: threading.Event) -> Callable[[], N
                 batch = next(batches, None)
             if batch is None:
                 return
-            features = work.encoder.encode(work.read(batch))
-            parts.commit(batch.start, work.checked(batch, features))
+            pixels = work.read(batch)
+            features = work.encoder.encode(pixels)
+            kept = work.columns(batch, features, tile_quality(pixels))
+            parts.commit(batch.start, kept)
 
     return job
 
@@ -241,7 +243,7 @@ def _on_device(work: Work, parts: Parts, stop: threading.Event) -> Callable[[], 
         feeder = _Feeder(work, parts)
         with _decoded(work, _cut(parts.missing(), work.batch)) as batches:
             for batch in batches:
-                feeder.feed(*batch)
+                feeder.feed(batch)
                 if stop.is_set():
                     return
             feeder.flush()
@@ -258,11 +260,21 @@ def _cut(runs: list[range], batch: BatchSize) -> Iterator[range]:
             start += batch.tiles
 
 
-class _Given(NamedTuple):
-    """A batch that the encoder has been given."""
+class _Batch(NamedTuple):
+    """Tiles that have been read, of shape (n, side, side, 3), and their quality."""
 
     tiles: range
     pixels: Pixels
+    quality: Features
+
+    def part(self, some: slice) -> _Batch:
+        return _Batch(self.tiles[some], self.pixels[some], self.quality[some])
+
+
+class _Given(NamedTuple):
+    """A batch that the encoder has been given."""
+
+    batch: _Batch
     finish: Callable[[], Features]
 
 
@@ -276,17 +288,17 @@ class _Feeder:
         # A CPU is done with a batch when `start` returns: to wait would only risk it.
         self._depth = 0 if work.encoder.device == "cpu" else 1
 
-    def feed(self, tiles: range, pixels: Pixels) -> None:
+    def feed(self, batch: _Batch) -> None:
         """Encode a batch, or begin to."""
         size = self._work.batch.tiles  # may have become smaller
-        for first in range(0, len(tiles), size):
-            piece, some = tiles[first : first + size], pixels[first : first + size]
+        for first in range(0, len(batch.tiles), size):
+            piece = batch.part(slice(first, first + size))
             try:
-                finish = self._work.encoder.start(some)
+                finish = self._work.encoder.start(piece.pixels)
             except OutOfMemory as error:
-                self._again((piece, some), error)
+                self._again([piece], error)
             else:
-                self._given.append(_Given(piece, some, finish))
+                self._given.append(_Given(piece, finish))
             self._finish(self._depth)
 
     def flush(self) -> None:
@@ -298,37 +310,36 @@ class _Feeder:
             try:
                 features = self._given[0].finish()
             except OutOfMemory as error:
-                self._again(None, error)
+                self._again([], error)
             else:
-                self._commit(self._given.popleft().tiles, features)
+                self._commit(self._given.popleft().batch, features)
 
-    def _again(self, last: tuple[range, Pixels] | None, error: OutOfMemory) -> None:
+    def _again(self, more: list[_Batch], error: OutOfMemory) -> None:
         """Do over what the device had no memory for, in smaller batches."""
-        batch = self._work.batch
-        batch.halve(error)
-        batches = [(given.tiles, given.pixels) for given in self._given]
+        size = self._work.batch
+        size.halve(error)
+        batches = [given.batch for given in self._given] + more
         self._given.clear()
-        for tiles, pixels in [*batches, last] if last else batches:
+        for batch in batches:
             first = 0
-            while first < len(tiles):
-                some = slice(first, first + batch.tiles)
+            while first < len(batch.tiles):
+                piece = batch.part(slice(first, first + size.tiles))
                 try:
-                    features = self._work.encoder.encode(pixels[some])
+                    features = self._work.encoder.encode(piece.pixels)
                 except OutOfMemory as again:
-                    batch.halve(again)
+                    size.halve(again)
                 else:
-                    self._commit(tiles[some], features)
+                    self._commit(piece, features)
                     first += len(features)
 
-    def _commit(self, tiles: range, features: Features) -> None:
-        self._parts.commit(tiles.start, self._work.checked(tiles, features))
-        self._work.batch.record(len(tiles), time.perf_counter())
+    def _commit(self, batch: _Batch, features: Features) -> None:
+        kept = self._work.columns(batch.tiles, features, batch.quality)
+        self._parts.commit(batch.tiles.start, kept)
+        self._work.batch.record(len(batch.tiles), time.perf_counter())
 
 
 @contextmanager
-def _decoded(
-    work: Work, batches: Iterator[range]
-) -> Iterator[Iterator[tuple[range, Pixels]]]:
+def _decoded(work: Work, tiles: Iterator[range]) -> Iterator[Iterator[_Batch]]:
     """Read batches of tiles in order, some ahead, in threads."""
     threads, piece = work.readers()
     ahead = 2 * threads * piece  # tiles
@@ -336,29 +347,31 @@ def _decoded(
     side = work.spec.tile_px
     pool = ThreadPoolExecutor(threads, thread_name_prefix="weno-tiles-read")
 
-    def begin(batch: range) -> tuple[range, Pixels, list[Future[None]]]:
-        pixels = empty((len(batch), side, side, 3))
+    def begin(tiles: range) -> tuple[_Batch, list[Future[None]]]:
+        count = len(tiles)
+        quality = np.empty((count, len(QUALITY)), np.float32)
+        batch = _Batch(tiles, empty((count, side, side, 3)), quality)
 
-        def fill(some: slice) -> None:
-            pixels[some] = work.read(batch[some])
+        def fill(part: _Batch) -> None:
+            part.pixels[:] = work.read(part.tiles)
+            part.quality[:] = tile_quality(part.pixels)
 
-        firsts = range(0, len(batch), piece)
-        reads = [pool.submit(fill, slice(first, first + piece)) for first in firsts]
-        return batch, pixels, reads
+        pieces = (slice(first, first + piece) for first in range(0, count, piece))
+        return batch, [pool.submit(fill, batch.part(some)) for some in pieces]
 
-    def in_order() -> Iterator[tuple[range, Pixels]]:
-        begun: deque[tuple[range, Pixels, list[Future[None]]]] = deque()
-        waiting: range | None = next(batches, None)
+    def in_order() -> Iterator[_Batch]:
+        begun: deque[tuple[_Batch, list[Future[None]]]] = deque()
+        waiting: range | None = next(tiles, None)
         while waiting or begun:
             while waiting and (
-                len(begun) < _AHEAD or sum(len(one[0]) for one in begun) < ahead
+                len(begun) < _AHEAD or sum(len(one.tiles) for one, _ in begun) < ahead
             ):
                 begun.append(begin(waiting))
-                waiting = next(batches, None)
-            batch, pixels, reads = begun.popleft()
+                waiting = next(tiles, None)
+            batch, reads = begun.popleft()
             for read in reads:
                 read.result()
-            yield batch, pixels
+            yield batch
 
     try:
         yield in_order()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from dask.system import CPU_COUNT
-
-from weno.errors import SlideError
+from weno.errors import WenoError
 from weno.features.encoders import get_encoder
 from weno.features.extraction import check_room
+from weno.features.outlines import duration, try_out
 from weno.features.texture import TextureEncoder
-from weno.tiles import read_tiles, tile_grid
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     from weno.project import Project
 
 _SLIDES: Final = 4  # looked at
-_TILES: Final = 32
 _BYTES: Final = 4  # of a feature
 
 
@@ -57,7 +53,7 @@ class Estimate:
         about = "" if self.sampled == self.slides else "about "
         told = [f"{about}{self.tiles:,} tiles in {_count(self.slides, 'slide')}"]
         if self.seconds is not None:
-            told.append(f"about {_duration(self.seconds)}")
+            told.append(f"about {duration(self.seconds)}")
         if self.size is not None:
             told.append(f"{max(self.size, 100_000) / 1e6:,.1f} MB on disk")
         return " · ".join(told)
@@ -115,10 +111,10 @@ def estimate(
     result = Estimate(len(slide_ids), 0, 0, None, None)
     for slide_id in slide_ids[::step][:_SLIDES]:
         try:
-            tiles, took = _try_out(project, slide_id, encoder)
-        except SlideError:
+            grid, took = try_out(project, slide_id, encoder)
+        except WenoError:
             continue
-        counts.append(tiles)
+        counts.append(len(grid))
         seconds += took
         factor = len(slide_ids) / len(counts)
         expected = round(sum(counts) * factor)
@@ -135,37 +131,5 @@ def estimate(
     return result
 
 
-def _try_out(
-    project: Project, slide_id: str, encoder: Encoder | None
-) -> tuple[int, float]:
-    """Count the tiles of a slide and guess the seconds it takes to encode them."""
-    start = time.perf_counter()
-    with project.open_slide(slide_id) as slide:
-        grid = tile_grid(slide, project.spec)
-        found = time.perf_counter()
-        first = len(grid) // 2
-        some = range(first, min(len(grid), first + _TILES))
-        if encoder is None or not some:
-            return len(grid), found - start
-        pixels = read_tiles(slide, grid, project.spec, some)
-        read = time.perf_counter()
-        encoder.encode(pixels)
-        encoded = time.perf_counter()
-    reading, encoding = (read - found) / CPU_COUNT, encoded - read
-    if isinstance(encoder, TextureEncoder):
-        per_tile = (reading + encoding / CPU_COUNT) / len(some)
-    else:  # reads while it encodes
-        per_tile = max(reading, encoding) / len(some)
-    return len(grid), found - start + per_tile * len(grid)
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"

@@ -16,10 +16,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from filelock import Timeout
 
 from weno.atomic import lock_of, replacing
-from weno.errors import FeatureError, SlideError, WenoError
+from weno.errors import FeatureError, NoRoom, WenoError
 from weno.features._parts import Parts
 from weno.features._pipeline import BatchSize, Work, encode_missing
 from weno.features.encoders import get_encoder
@@ -31,7 +32,7 @@ from weno.features.store import (
     read_header,
     write_rows,
 )
-from weno.tiles import tile_grid, tissue_mask
+from weno.tiles import QUALITY, level_for, tile_grid, tissue_mask, tissue_model
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -89,12 +90,13 @@ def extract_slide(
     FeatureError
         If the encoder gives something that is not finite, or the device has no memory
         for a single tile.
-    WenoError
+    NoRoom
         If the disk is full, or would be; what is done is kept.
     """
     report = ExtractReport(slide_id, 0, 0, 0, 1, finished=False, error=None)
     yield report
-    grid = tile_grid(slide, spec, tissue or tissue_mask(slide))
+    tissue = tissue or tissue_mask(slide)
+    grid = tile_grid(slide, spec, tissue)
     report = replace(report, total=len(grid))
     yield report
     folder = path.with_suffix(".parts")
@@ -102,14 +104,20 @@ def extract_slide(
     if not isinstance(batch, BatchSize):
         batch = BatchSize(encoder, batch)
     work = Work(slide, grid, spec, encoder, batch, threads)
-    with _disk_watched(folder), Parts(folder, len(grid), encoder.dim, job) as parts:
-        check_room(folder, 4 * encoder.dim * (2 * len(grid) - parts.done))
+    columns = encoder.dim + len(QUALITY)
+    with _disk_watched(folder), Parts(folder, len(grid), columns, job) as parts:
+        check_room(folder, 4 * columns * (2 * len(grid) - parts.done))
         steps = encode_missing(work, parts)
         with closing(steps):
             for done in steps:
                 yield replace(report, done=done, note=batch.take_note())
-        header = _header(slide, slide_id, spec, encoder, len(grid))
-        write_rows(path, header, grid.origins, parts.rows())
+        header = _header(slide, slide_id, spec, encoder, len(grid), tissue.outline)
+        share = tissue.share(grid.origins, grid.tile_l0)  # (N,)
+        measured = [part[:, encoder.dim :] for part in parts.rows()]
+        none = np.empty((0, len(QUALITY)), np.float32)
+        quality = np.column_stack([share, np.concatenate([none, *measured])])
+        features = (part[:, : encoder.dim] for part in parts.rows())
+        write_rows(path, header, grid.origins, features, quality)
         parts.remove()
     yield replace(report, done=len(grid), slides_done=1, finished=True)
     return path
@@ -123,7 +131,7 @@ def _disk_watched(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise WenoError(
+        raise NoRoom(
             f"{folder}: the disk is full; what is done is kept: make room and start "
             "again"
         ) from error
@@ -133,16 +141,23 @@ def check_room(folder: Path, needed: int) -> None:
     """Refuse to write so many bytes where there is no room for them."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise WenoError(
+        raise NoRoom(
             f"{folder}: {needed / 1e6:,.0f} MB are needed there and {free / 1e6:,.0f} "
             "MB are free: make room and start again"
         )
 
 
 def _header(
-    slide: Slide, slide_id: str, spec: TileSpec, encoder: Encoder, count: int
+    slide: Slide,
+    slide_id: str,
+    spec: TileSpec,
+    encoder: Encoder,
+    count: int,
+    outline: str,
 ) -> FeatureHeader:
     assert slide.mpp is not None, "tile_grid has checked it"
+    level = level_for(slide, spec)
+    downsample = slide.downsamples[level]
     return FeatureHeader(
         slide_id=slide_id,
         encoder=encoder.name,
@@ -152,6 +167,9 @@ def _header(
         content_hash=slide.content_hash,
         shape=(count, encoder.dim),
         colour=_colour(slide, spec),
+        outline=outline,
+        level=level,
+        level_mpp=(slide.mpp[0] * downsample, slide.mpp[1] * downsample),
     )
 
 
@@ -209,10 +227,13 @@ def extract(
         If the project has no such slide.
     FeatureError
         If the encoder is not the project's.
-    WenoError
+    NoRoom
         If the disk is full.
+    WenoError
+        If there is no such tissue model as the project's.
     """
     ids = chosen(project, slide_ids)
+    tissue_model(project.tissue)
     encoder = encoder or get_encoder(project.encoder)
     if encoder.name != project.encoder:
         raise FeatureError(
@@ -292,7 +313,9 @@ def _settled(
             yield replace(report, note=_ELSEWHERE)
             time.sleep(_LOOK_AGAIN_S)
             outcome = yield from _one(project, how, report)
-    except (SlideError, FeatureError) as problem:
+    except NoRoom:
+        raise
+    except WenoError as problem:
         error = str(problem)
         outcome = _Outcome(fresh=False, tiles=0, error=error)
     if outcome is not None:
@@ -307,7 +330,9 @@ def _one(
     slide_id = report.slide_id
     path = project.features_path(slide_id)
     with project.open_slide(slide_id) as slide:
-        count = _tiles_in(path, slide, project.spec, how.encoder)
+        tissue = project.outline(slide_id).find(slide)
+        wanted = (slide, project.spec, how.encoder, tissue.outline)
+        count = _tiles_in(path, *wanted)
         if count is not None:
             return _Outcome(fresh=False, tiles=count)
         try:
@@ -315,7 +340,7 @@ def _one(
         except Timeout:
             return None
         with held:
-            count = _tiles_in(path, slide, project.spec, how.encoder)
+            count = _tiles_in(path, *wanted)
             if count is not None:  # since a moment ago
                 return _Outcome(fresh=False, tiles=count)
             job = extract_slide(
@@ -324,6 +349,7 @@ def _one(
                 project.spec,
                 how.encoder,
                 path,
+                tissue=tissue,
                 batch=how.batch,
                 threads=how.threads,
             )
@@ -337,7 +363,9 @@ def _one(
     return _Outcome(fresh=True, tiles=count or 0)
 
 
-def _tiles_in(path: Path, slide: Slide, spec: TileSpec, encoder: Encoder) -> int | None:
+def _tiles_in(
+    path: Path, slide: Slide, spec: TileSpec, encoder: Encoder, outline: str
+) -> int | None:
     """Count the tiles of a features file, None if it is not of this very job."""
     try:
         header = read_header(path)
@@ -349,8 +377,9 @@ def _tiles_in(path: Path, slide: Slide, spec: TileSpec, encoder: Encoder) -> int
         header.content_hash,
         header.mpp,
         header.slide_shape,
+        header.outline,
     )
-    wanted = (encoder.name, spec, slide.content_hash, slide.mpp, slide.shape)
+    wanted = (encoder.name, spec, slide.content_hash, slide.mpp, slide.shape, outline)
     return header.shape[0] if found == wanted else None
 
 

@@ -7,9 +7,11 @@
                                 patch_size, patch_size_level0, overlap, name,
                                 level0_width, level0_height, level0_magnification,
                                 target_magnification
+    tissue, blur, pen   (N,) float32   quality of the tiles, in [0, 1]; not in all files
     attributes of the file      weno_format, slide_id, encoder, spec (JSON),
                                 spec_hash, content_hash, mpp (y, x),
-                                slide_shape (height, width), colour
+                                slide_shape (height, width), colour, outline,
+                                level, level_mpp (y, x)
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import numpy as np
 
 from weno.atomic import replacing
 from weno.errors import FeatureError, WenoError
-from weno.tiles import TileGrid, TileSpec
+from weno.tiles import QUALITY, TileGrid, TileSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,6 +39,9 @@ FORMAT: Final = 1
 #: What the encoder has seen: pixels as they are in the file, or turned into sRGB.
 AS_STORED: Final = "as stored"
 BY_PROFILE: Final = "sRGB by ICC profile"
+
+#: Of each tile: its share of tissue, and what `tile_quality` measures.
+QUALITY_COLUMNS: Final = ("tissue", *QUALITY)
 
 _ONE_MAGNIFICATION_UM = 10.0  # a pixel at 1x, as scanners count it
 
@@ -60,6 +65,12 @@ class FeatureHeader:
         Number of tiles, and of features of a tile.
     colour : str
         ``"as stored"`` or ``"sRGB by ICC profile"``.
+    outline : str
+        Hash of the tissue outline that the tiles lie in, empty if not known.
+    level : int or None
+        Level of the slide that the tiles were read from, None if not known.
+    level_mpp : (float, float) or None
+        ``(y, x)`` size in µm of that level's pixels.
     """
 
     slide_id: str
@@ -70,6 +81,9 @@ class FeatureHeader:
     content_hash: str
     shape: tuple[int, int]
     colour: str
+    outline: str = ""
+    level: int | None = None
+    level_mpp: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +107,14 @@ class SlideFeatures:
     colour : str
         ``"as stored"``, or ``"sRGB by ICC profile"`` if the spec asks for it and the
         slide has a profile.
+    outline : str
+        Hash of the tissue outline that the tiles lie in, empty if not known.
+    level : int or None
+        Level of the slide that the tiles were read from, None if not known.
+    level_mpp : (float, float) or None
+        ``(y, x)`` size in µm of that level's pixels.
+    quality : ndarray of shape (N, 3), float32, optional
+        Columns `QUALITY_COLUMNS`, each in [0, 1].
     """
 
     slide_id: str
@@ -104,6 +126,10 @@ class SlideFeatures:
     slide_shape: tuple[int, int]
     content_hash: str
     colour: str = AS_STORED
+    outline: str = ""
+    level: int | None = None
+    level_mpp: tuple[float, float] | None = None
+    quality: npt.NDArray[np.float32] | None = None
 
     @property
     def grid(self) -> TileGrid:
@@ -133,8 +159,12 @@ def write_features(path: str | Path, features: SlideFeatures) -> None:
         content_hash=features.content_hash,
         shape=features.features.shape,
         colour=features.colour,
+        outline=features.outline,
+        level=features.level,
+        level_mpp=features.level_mpp,
     )
-    write_rows(path, header, features.origins, [features.features])
+    rows = [features.features]
+    write_rows(path, header, features.origins, rows, features.quality)
 
 
 def write_rows(
@@ -142,6 +172,7 @@ def write_rows(
     header: FeatureHeader,
     origins: npt.NDArray[np.int64],
     rows: Iterable[npt.NDArray[np.floating[Any]]],
+    quality: npt.NDArray[np.floating[Any]] | None = None,
 ) -> None:
     """Write a features file of which only a part is in memory at a time.
 
@@ -153,6 +184,8 @@ def write_rows(
         ``(y, x)`` of the tiles' top-left corners in level-0 pixels.
     rows : iterable of ndarray of shape (n, F)
         Features of the first tiles, the next, and so on; finite.
+    quality : ndarray of shape (N, 3), optional
+        Columns `QUALITY_COLUMNS`.
     """
     with replacing(Path(path)) as temporary, h5py.File(temporary, "w") as file:
         data = file.create_dataset("features", header.shape, np.float32)
@@ -163,6 +196,9 @@ def write_rows(
         data.attrs.update({"encoder": header.encoder, "name": header.slide_id})
         xy = origins[:, ::-1].astype(np.int64)
         file.create_dataset("coords", data=xy).attrs.update(_trident(header))
+        if quality is not None:
+            for name, column in zip(QUALITY_COLUMNS, quality.T, strict=True):
+                file.create_dataset(name, data=column.astype(np.float32))
         file.attrs.update(
             {
                 "weno_format": FORMAT,
@@ -174,8 +210,11 @@ def write_rows(
                 "mpp": header.mpp,
                 "slide_shape": header.slide_shape,
                 "colour": header.colour,
+                "outline": header.outline,
             }
         )
+        if header.level is not None and header.level_mpp is not None:
+            file.attrs.update({"level": header.level, "level_mpp": header.level_mpp})
 
 
 def _trident(features: FeatureHeader) -> dict[str, Any]:
@@ -206,6 +245,7 @@ def read_features(path: str | Path) -> SlideFeatures:
         header = _header(path, file)
         features = file["features"][:].astype(np.float32, copy=False)  # (N, F)
         coords = file["coords"][:]  # (N, 2), (x, y)
+        quality = _quality(path, file)
     problem = _problem(features, coords)
     if problem:
         raise FeatureError(f"{path}: {problem}; extract the slide again")
@@ -219,6 +259,10 @@ def read_features(path: str | Path) -> SlideFeatures:
         slide_shape=header.slide_shape,
         content_hash=header.content_hash,
         colour=header.colour,
+        outline=header.outline,
+        level=header.level,
+        level_mpp=header.level_mpp,
+        quality=quality,
     )
 
 
@@ -262,6 +306,7 @@ def _header(path: Path, file: h5py.File) -> FeatureHeader:
     try:
         height, width = (int(side) for side in attributes["slide_shape"])
         y, x = (float(size) for size in attributes["mpp"])
+        level_mpp = [float(size) for size in attributes.get("level_mpp", ())]
         return FeatureHeader(
             slide_id=attributes["slide_id"],
             encoder=attributes["encoder"],
@@ -271,11 +316,26 @@ def _header(path: Path, file: h5py.File) -> FeatureHeader:
             content_hash=attributes["content_hash"],
             shape=file["features"].shape,
             colour=attributes.get("colour", AS_STORED),
+            outline=attributes.get("outline", ""),
+            level=int(attributes["level"]) if level_mpp else None,
+            level_mpp=(level_mpp[0], level_mpp[1]) if level_mpp else None,
         )
     except (KeyError, ValueError, TypeError, WenoError) as error:
         raise FeatureError(
             f"{path}: its attributes are wrong ({error}); extract the slide again"
         ) from error
+
+
+def _quality(path: Path, file: h5py.File) -> npt.NDArray[np.float32] | None:
+    if any(name not in file for name in QUALITY_COLUMNS):
+        return None
+    columns = [file[name][:] for name in QUALITY_COLUMNS]
+    if any(column.shape != file["features"].shape[:1] for column in columns):
+        raise FeatureError(
+            f"{path}: its {', '.join(QUALITY_COLUMNS)} are not one number a tile; "
+            "extract the slide again"
+        )
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _problem(

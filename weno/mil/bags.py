@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from weno.features import SlideFeatures
     from weno.project import Project
     from weno.review import ReviewTile, Verdict
+    from weno.tiles import Outline
 
 UNKNOWN = -1  # no person has answered this tile
 UNSURE = -2  # a person could not tell: the tile does not train the student
@@ -139,6 +140,8 @@ def read_slide_features(project: Project, slide_id: str) -> SlideFeatures:
     check_features(features, project.encoder, project.spec.to_dict())
     if features.slide_id != slide_id:
         raise FeatureError(f"{path}: holds features of slide {features.slide_id!r}")
+    if features.outline:
+        _check_outline(features, project.outline(slide_id))
     mpp = project.slide(slide_id).mpp
     if mpp is not None and not np.allclose(features.mpp, mpp, rtol=1e-6):
         raise FeatureError(
@@ -146,6 +149,15 @@ def read_slide_features(project: Project, slide_id: str) -> SlideFeatures:
             f"{mpp:g}; run extract again"
         )
     return features
+
+
+def _check_outline(features: SlideFeatures, outline: Outline) -> None:
+    found = outline.hash
+    if found and found != features.outline:
+        raise FeatureError(
+            f"{features.slide_id}: tiled by the outline {features.outline[:8]}, "
+            f"{outline.path} is now {found[:8]}; run extract again"
+        )
 
 
 def check_features(

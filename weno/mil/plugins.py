@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from weno.errors import RunError
+from weno.plugins import announced, described, load
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -58,7 +58,7 @@ def make_teacher(dim: int, config: TrainConfig) -> nn.Module:
         return torchmil_teacher(model, dim, config)
     if factory := {**TEACHERS, **PUBLISHED}.get(name):
         return factory(dim, config)
-    if point := _announced().get(name):
+    if point := announced(GROUP).get(name):
         return _of_package(point, dim, config)
     raise RunError(
         f"unknown teacher {name!r}; there are: {', '.join(teacher_names())}; other "
@@ -69,29 +69,20 @@ def make_teacher(dim: int, config: TrainConfig) -> nn.Module:
 def teacher_names() -> list[str]:
     """Return all names that can be had here, for a form; torch is not imported."""
     names = [*BUILT_IN, *PUBLISHED]
-    names += [name for name in sorted(_announced()) if name not in names]
+    names += [name for name in sorted(announced(GROUP)) if name not in names]
     if find_spec("torchmil"):
         names += [f"torchmil:{model}" for model in TORCHMIL]
     return names
 
 
-def _announced() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
 def _of_package(point: EntryPoint, dim: int, config: TrainConfig) -> nn.Module:
     from torch import nn
 
-    origin = point.dist.name if point.dist else "an unknown package"
-    whose = f"teacher {point.name!r} of {origin}"
-    try:
-        factory = point.load()
-    except (ImportError, AttributeError) as error:
-        raise RunError(f"{whose} cannot be loaded: {error}") from error
-    teacher = factory(dim, config)
+    teacher = load(point, "teacher", RunError)(dim, config)
     if not isinstance(teacher, nn.Module):
         raise RunError(
-            f"{whose} is a {type(teacher).__name__}, not a torch.nn.Module; "
-            f"{point.value} must return one when called with (dim, config)"
+            f"{described(point, 'teacher')} is a {type(teacher).__name__}, not a "
+            f"torch.nn.Module; {point.value} must return one when called with "
+            "(dim, config)"
         )
     return teacher

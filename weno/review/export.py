@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import uuid
 from typing import TYPE_CHECKING, Any, Literal
 
 from weno.atomic import replacing
 from weno.errors import ReviewError
+from weno.geojson import write_collection
 from weno.review.events import ReviewTile, Verdict
 
 if TYPE_CHECKING:
@@ -97,10 +97,7 @@ def write_geojson(
         feature = _feature(event, names[event.verdict], measured.get(event.tile, {}))
         feature["properties"]["objectType"] = object_type
         features.append(feature)
-    collection = {"type": "FeatureCollection", "features": features}
-    with replacing(path) as temporary:
-        text = json.dumps(collection, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text, encoding="utf-8")
+    write_collection(path, features)
     return len(features)
 
 

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from weno.tiles._grid import TileGrid, TileSpec, read_tiles, tile_grid
+from weno.tiles._grid import TileGrid, TileSpec, level_for, read_tiles, tile_grid
+from weno.tiles._models import CLASSICAL, TissueModel, tissue_model, tissue_names
+from weno.tiles._outline import IGNORE, TISSUE, Outline, trace
+from weno.tiles._quality import QUALITY, tile_quality
 from weno.tiles._tissue import TissueMask, tissue_mask
 
 __all__ = [
+    "CLASSICAL",
+    "IGNORE",
+    "QUALITY",
+    "TISSUE",
+    "Outline",
     "TileGrid",
     "TileSpec",
     "TissueMask",
+    "TissueModel",
+    "level_for",
     "read_tiles",
     "tile_grid",
+    "tile_quality",
     "tissue_mask",
+    "tissue_model",
+    "tissue_names",
+    "trace",
 ]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # A scanner's pixel size differs from its nominal one by a per cent or two.
 _MPP_TOLERANCE = 1.05
+_SWITCHES = ("icc", "upsample")
 _READ_PIXELS = 2**26  # at a time: tiles of a slide without low levels may be large
 
 
@@ -45,6 +46,8 @@ class TileSpec:
         Smallest share of tissue, in [0, 1], for a tile to be used.
     icc : bool
         Turn colours into sRGB by the ICC profiles of the slides that have one.
+    upsample : bool
+        Enlarge the pixels of slides that are coarser than `mpp`, else refused.
     """
 
     tile_um: float = 128.0
@@ -52,6 +55,7 @@ class TileSpec:
     stride_um: float | None = None
     min_tissue: float = 0.5
     icc: bool = False
+    upsample: bool = False
 
     def __post_init__(self) -> None:
         stride = self.tile_um if self.stride_um is None else self.stride_um
@@ -77,16 +81,17 @@ class TileSpec:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def to_dict(self) -> dict[str, float | bool | None]:
-        """Return the fields, numbers as float, ready for JSON; `icc` only if set.
+        """Return the fields, numbers as float, ready for JSON; switches only if on.
 
-        Without it, specs are the same as before there was such a choice.
+        Without them, specs are the same as before there were such choices.
         """
-        values: dict[str, float | bool | None] = {
-            key: None if value is None else float(value)
-            for key, value in asdict(self).items()
-            if key != "icc"
-        }
-        return values | {"icc": True} if self.icc else values
+        values: dict[str, float | bool | None] = {}
+        for key, value in asdict(self).items():
+            if key not in _SWITCHES:
+                values[key] = None if value is None else float(value)
+            elif value:
+                values[key] = True
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -95,9 +100,9 @@ class TileSpec:
         if unknown:
             raise WenoError(f"unknown tile setting: {', '.join(sorted(unknown))}")
         for name, value in values.items():
-            if name == "icc":
+            if name in _SWITCHES:
                 if not isinstance(value, bool):
-                    raise WenoError(f"tile setting icc is true or false: {value!r}")
+                    raise WenoError(f"tile setting {name} is true or false: {value!r}")
             elif not isinstance(value, int | float | None):
                 raise WenoError(f"tile setting {name} is no number: {value!r}")
         return cls(**values)
@@ -226,22 +231,23 @@ def tile_grid(
     Raises
     ------
     SlideError
-        If the slide's pixels are coarser than the spec asks for, their size is not
-        known, or the slide cannot be read.
+        If the slide's pixels are coarser than the spec asks for and it does not ask
+        to enlarge them, their size is not known, or the slide cannot be read.
     """
     tissue = tissue or tissue_mask(slide)
     mpp = slide.mpp
     assert mpp is not None, "tissue_mask has checked it"
-    if max(mpp) > spec.mpp * _MPP_TOLERANCE:
+    if max(mpp) > spec.mpp * _MPP_TOLERANCE and not spec.upsample:
         raise SlideError(
             slide.path,
             f"its pixels are {max(mpp):g} µm, tiles are to have {spec.mpp:g} µm/px: "
-            f"choose a tile mpp of {max(mpp):g} or more",
+            f"choose a tile mpp of {max(mpp):g} or more, or have pixels enlarged by "
+            "upsample = true under [tiles]",
         )
     whole = TileGrid.from_origins(np.empty((0, 2), np.int64), spec, mpp, slide.shape)
     cells = np.indices(whole.shape).reshape(2, -1).T  # (rows * columns, 2)
     origins = np.rint(cells * whole.stride_l0).astype(np.int64)
-    keep = tissue.share(origins, whole.tile_l0) >= max(spec.min_tissue, 1e-6)
+    keep = tissue.usable(origins, whole.tile_l0, spec.min_tissue)
     return TileGrid(origins[keep], whole.tile_l0, whole.stride_l0, whole.shape)
 
 
@@ -278,7 +284,7 @@ def read_tiles(
         If the slide's data are damaged.
     """
     side = spec.tile_px
-    level = _level_for(slide, grid, side)
+    level = level_for(slide, spec)
     downsample = slide.downsamples[level]
     height, width = (round(extent / downsample) for extent in grid.tile_l0)
     corners = np.rint(grid.origins[list(indices)] / downsample).astype(int)  # (n, 2)
@@ -304,8 +310,9 @@ def _shrunk(tile: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
     return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
 
 
-def _level_for(slide: Slide, grid: TileGrid, side: int) -> int:
-    """Return the coarsest level whose pixels are no larger than those asked for."""
-    wanted = min(grid.tile_l0) / side * _MPP_TOLERANCE
+def level_for(slide: Slide, spec: TileSpec) -> int:
+    """Return the level that tiles are read from: the next finer, 0 if none is."""
+    assert slide.mpp is not None, "who has tiles has a pixel size"
+    wanted = spec.tile_um / max(slide.mpp) / spec.tile_px * _MPP_TOLERANCE
     fitting = [k for k, d in enumerate(slide.downsamples) if d <= wanted]
     return max(fitting, key=lambda level: slide.downsamples[level], default=0)

@@ -10,6 +10,7 @@ import scipy.ndimage as ndi
 
 from weno.errors import SlideError
 from weno.slides._pyramid import overview
+from weno.tiles._models import CLASSICAL, checked, tissue_model, wanted_mpp
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,14 +19,8 @@ if TYPE_CHECKING:
 
     Mask = npt.NDArray[np.bool_]
 
-# Otsu splits whatever it is given: a slide that is all tissue, or all glass, too.
-# So its thresholds are kept within what glass and tissue look like (8-bit units).
-_SATURATION_RANGE = (10.0, 40.0)
-_DARKNESS_RANGE = (20.0, 60.0)
-
-# What is smaller than this is dust, and a hole smaller than this is lumen or fat.
-_SPECK_UM2 = 10_000.0
-_HOLE_UM2 = 30_000.0
+_MPP = 8.0  # µm per pixel of a mask
+_SOME = 1e-6  # a share that is not just rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +35,17 @@ class TissueMask:
         ``(y, x)`` level-0 pixels per pixel of the mask.
     mpp : (float, float)
         ``(y, x)`` size of a pixel of the mask in µm.
+    excluded : ndarray of shape (h, w), bool, optional
+        True where no tile may touch.
+    outline : str
+        Hash of the polygons that the mask was drawn from, empty if there are none.
     """
 
     mask: Mask
     downsample: tuple[float, float]
     mpp: tuple[float, float]
+    excluded: Mask | None = None
+    outline: str = ""
 
     @property
     def area_mm2(self) -> float:
@@ -68,46 +69,89 @@ class TissueMask:
         ndarray of shape (N,)
             Shares in [0, 1].
         """
-        area = np.zeros(np.add(self.mask.shape, 1))
-        area[1:, 1:] = self.mask.cumsum(0, dtype=float).cumsum(1)
+        return _share(self.mask, origins / self.downsample, self._tile(tile_l0))
 
-        def up_to(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-            # Linear interpolation of a summed-area table is the exact area.
-            at = corners.T / np.array(self.downsample)[:, None]  # (2, N)
-            return cast(
-                "npt.NDArray[np.float64]",
-                ndi.map_coordinates(area, at, order=1, mode="nearest"),
-            )
+    def usable(
+        self,
+        origins: npt.NDArray[np.int64],
+        tile_l0: tuple[float, float],
+        min_tissue: float,
+    ) -> Mask:
+        """Tell which tiles have enough tissue, and touch nothing that is excluded.
 
-        low = origins.astype(float)  # (N, 2)
-        high = low + tile_l0
-        inside = (
-            up_to(high)
-            - up_to(np.stack([low[:, 0], high[:, 1]], axis=1))
-            - up_to(np.stack([high[:, 0], low[:, 1]], axis=1))
-            + up_to(low)
+        Parameters are those of `share`; of no tissue at all there is never enough.
+
+        Returns
+        -------
+        ndarray of shape (N,), bool
+        """
+        enough = self.share(origins, tile_l0) >= max(min_tissue, _SOME)
+        if self.excluded is not None:
+            lost = _share(self.excluded, origins / self.downsample, self._tile(tile_l0))
+            enough &= lost < _SOME
+        return enough
+
+    def _tile(self, tile_l0: tuple[float, float]) -> tuple[float, float]:
+        return tile_l0[0] / self.downsample[0], tile_l0[1] / self.downsample[1]
+
+
+def _share(
+    mask: Mask, low: npt.NDArray[np.float64], tile: tuple[float, float]
+) -> npt.NDArray[np.float64]:
+    """Return the share of `mask` in rectangles; all in pixels of the mask."""
+    area = np.zeros(np.add(mask.shape, 1))
+    area[1:, 1:] = mask.cumsum(0, dtype=float).cumsum(1)
+
+    def up_to(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        # Linear interpolation of a summed-area table is the exact area.
+        return cast(
+            "npt.NDArray[np.float64]",
+            ndi.map_coordinates(area, corners.T, order=1, mode="nearest"),
         )
-        whole = np.prod(np.divide(tile_l0, self.downsample))
-        return np.clip(inside / whole, 0.0, 1.0)
+
+    high = low + tile  # (N, 2)
+    inside = (
+        up_to(high)
+        - up_to(np.stack([low[:, 0], high[:, 1]], axis=1))
+        - up_to(np.stack([high[:, 0], low[:, 1]], axis=1))
+        + up_to(low)
+    )
+    return np.clip(inside / np.prod(tile), 0.0, 1.0)
 
 
-def tissue_mask(slide: Slide, *, mpp: float = 8.0) -> TissueMask:
+def tissue_mask(slide: Slide, *, model: str = CLASSICAL) -> TissueMask:
     """Find the tissue of a slide.
-
-    A pixel is tissue where it is more saturated, or darker, than Otsu's threshold
-    of the slide; specks are dropped, holes filled.
 
     Parameters
     ----------
     slide : Slide
         Its `mpp` must be known.
-    mpp : float
-        Pixel size of the mask in µm.
+    model : str
+        A tissue model: ``"classical"``, or the name of an entry point of the group
+        ``weno.tissue``.
 
     Raises
     ------
     SlideError
         If the pixel size is not known or the slide cannot be read.
+    WenoError
+        If there is no such model, or what it returns is no mask.
+    """
+    find = tissue_model(model)
+    shape, downsample, mpp = lattice(slide, wanted_mpp(find))
+    mask = find(overview(slide, *shape), mpp)
+    return TissueMask(checked(mask, shape, model), downsample, mpp)
+
+
+def lattice(
+    slide: Slide, mpp: float = _MPP
+) -> tuple[tuple[int, int], tuple[float, float], tuple[float, float]]:
+    """Return shape, downsample and exact pixel size, each ``(y, x)``, of a mask.
+
+    Raises
+    ------
+    SlideError
+        If the size of the slide's pixels is not known.
     """
     if slide.mpp is None:
         raise SlideError(
@@ -120,32 +164,8 @@ def tissue_mask(slide: Slide, *, mpp: float = 8.0) -> TissueMask:
         max(1, round(side / f)) for side, f in zip(slide.shape, factor, strict=True)
     )
     downsample = (slide.shape[0] / height, slide.shape[1] / width)
-    mask_mpp = (slide.mpp[0] * downsample[0], slide.mpp[1] * downsample[1])
-    return TissueMask(
-        mask=_segment(overview(slide, height, width), mask_mpp[0] * mask_mpp[1]),
-        downsample=downsample,
-        mpp=mask_mpp,
+    return (
+        (height, width),
+        downsample,
+        (slide.mpp[0] * downsample[0], slide.mpp[1] * downsample[1]),
     )
-
-
-def _segment(rgb: npt.NDArray[np.uint8], pixel_um2: float) -> Mask:
-    # Imported late: a slide is opened often, and its tissue looked for once.
-    from skimage.morphology import remove_small_holes, remove_small_objects
-
-    smooth = ndi.gaussian_filter(rgb.astype(np.float32), sigma=(1, 1, 0))  # (h, w, 3)
-    saturation = smooth.max(axis=2) - smooth.min(axis=2)
-    darkness = 255 - smooth.mean(axis=2)
-    mask = (saturation > _otsu(saturation, _SATURATION_RANGE)) | (
-        darkness > _otsu(darkness, _DARKNESS_RANGE)
-    )
-    mask = remove_small_objects(mask, max_size=round(_SPECK_UM2 / pixel_um2))
-    mask = remove_small_holes(mask, max_size=round(_HOLE_UM2 / pixel_um2))
-    return cast("Mask", mask)
-
-
-def _otsu(values: npt.NDArray[np.float32], limits: tuple[float, float]) -> float:
-    from skimage.filters import threshold_otsu
-
-    if values.min() == values.max():
-        return limits[1]
-    return float(np.clip(threshold_otsu(values), *limits))
