@@ -208,7 +208,9 @@ def row(path: Path, name: str, count: int, given: argparse.Namespace) -> str:
             few = [tissue(slide, max(_ROW, count // 4), next(places)) for _ in range(2)]
             grids = [tile_grid(slide, SPEC, some) for some in (mask, *few)]
             tiles = read_tiles(slide, grids[0], SPEC, range(min(count, 1024)))
-            own = alone(encoder, tiles, batch.tiles, count)
+            # In a thread, as in the extraction: the main one's memory costs more.
+            with ThreadPoolExecutor(1) as pool:
+                own = pool.submit(alone, encoder, tiles, batch.tiles, count).result()
             speed, waits = extracting(slide, encoder, mask, count, batch)
             without = plain(path, grids[1], encoder, 0)
             with_workers = plain(path, grids[2], encoder, CPU_COUNT)
