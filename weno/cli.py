@@ -141,6 +141,8 @@ def init(
             class_names=names,
             positive=positive,
         )
+    encoder = encoder or "texture"
+    check_name(encoder)
     if slides is None:
         raise WenoError("give --slides CSV_OR_FOLDER, or --features FOLDER, or both")
     encoder = encoder or "texture"

@@ -8,6 +8,7 @@
     ├── FeatureError    a features file or an encoder does not fit
     │   └── OutOfMemory a batch of tiles is too large for the device
     ├── RunError        a run folder or a prediction is missing, wrong or does not fit
+    ├── NoRoom          the disk is full, or would be
     ├── ClusterError    other machines do not answer or do not fit
     ├── ReviewError     a verdict file is damaged or an answer is impossible
     └── MissingExtra    an optional dependency is not installed
@@ -63,6 +64,10 @@ class OutOfMemory(FeatureError):
 
 class RunError(WenoError):
     """A run folder or a prediction is missing, wrong or does not fit."""
+
+
+class NoRoom(WenoError):
+    """The disk is full, or would be."""
 
 
 class ClusterError(WenoError):

@@ -129,17 +129,6 @@ class BatchSize:
         return note
 
 
-class Batch(NamedTuple):
-    """Tiles that have been read, and their quality as `tile_quality` measures it."""
-
-    tiles: range
-    pixels: Pixels
-    quality: Features
-
-    def part(self, some: slice) -> Batch:
-        return Batch(self.tiles[some], self.pixels[some], self.quality[some])
-
-
 @dataclass(frozen=True, slots=True)
 class Work:
     """What is to be encoded, and how.
@@ -182,21 +171,19 @@ class Work:
         threads = min(threads, bound)
         return threads, min(_PIECE, bound // threads)
 
-    def read(self, tiles: range) -> Batch:
-        pixels = read_tiles(self.slide, self.grid, self.spec, tiles)
-        return Batch(tiles, pixels, tile_quality(pixels))
+    def read(self, tiles: range) -> Pixels:
+        return read_tiles(self.slide, self.grid, self.spec, tiles)
 
-    def rows(self, batch: Batch, features: Features) -> Features:
-        """Return what is kept of a batch, or say that it cannot be used."""
+    def columns(self, tiles: range, features: Features, quality: Features) -> Features:
+        """Return what is kept of some tiles, or say that it cannot be used."""
         features = np.asarray(features, np.float32)  # (n, F)
         name, dim = self.encoder.name, self.encoder.dim
-        fitting = features.shape == (len(batch.tiles), dim)
-        if not fitting or not np.isfinite(features).all():
+        if features.shape != (len(tiles), dim) or not np.isfinite(features).all():
             raise FeatureError(
                 f"the encoder {name} gave features of shape {features.shape} that do "
-                f"not fit, or are not finite, for tiles from {batch.tiles[0]} on"
+                f"not fit, or are not finite, for tiles from {tiles[0]} on"
             )
-        return np.concatenate([features, batch.quality], axis=1)
+        return np.concatenate([features, quality], axis=1)
 
 
 def encode_missing(work: Work, parts: Parts) -> Generator[int]:
@@ -238,12 +225,13 @@ def _on_cores(work: Work, parts: Parts, stop: threading.Event) -> Callable[[], N
     def job() -> None:
         while not stop.is_set():
             with lock:
-                tiles = next(batches, None)
-            if tiles is None:
+                batch = next(batches, None)
+            if batch is None:
                 return
-            batch = work.read(tiles)
-            features = work.encoder.encode(batch.pixels)
-            parts.commit(tiles.start, work.rows(batch, features))
+            pixels = work.read(batch)
+            features = work.encoder.encode(pixels)
+            kept = work.columns(batch, features, tile_quality(pixels))
+            parts.commit(batch.start, kept)
 
     return job
 
@@ -272,10 +260,21 @@ def _cut(runs: list[range], batch: BatchSize) -> Iterator[range]:
             start += batch.tiles
 
 
+class _Batch(NamedTuple):
+    """Tiles that have been read, of shape (n, side, side, 3), and their quality."""
+
+    tiles: range
+    pixels: Pixels
+    quality: Features
+
+    def part(self, some: slice) -> _Batch:
+        return _Batch(self.tiles[some], self.pixels[some], self.quality[some])
+
+
 class _Given(NamedTuple):
     """A batch that the encoder has been given."""
 
-    batch: Batch
+    batch: _Batch
     finish: Callable[[], Features]
 
 
@@ -289,7 +288,7 @@ class _Feeder:
         # A CPU is done with a batch when `start` returns: to wait would only risk it.
         self._depth = 0 if work.encoder.device == "cpu" else 1
 
-    def feed(self, batch: Batch) -> None:
+    def feed(self, batch: _Batch) -> None:
         """Encode a batch, or begin to."""
         size = self._work.batch.tiles  # may have become smaller
         for first in range(0, len(batch.tiles), size):
@@ -297,7 +296,7 @@ class _Feeder:
             try:
                 finish = self._work.encoder.start(piece.pixels)
             except OutOfMemory as error:
-                self._again(piece, error)
+                self._again([piece], error)
             else:
                 self._given.append(_Given(piece, finish))
             self._finish(self._depth)
@@ -311,35 +310,36 @@ class _Feeder:
             try:
                 features = self._given[0].finish()
             except OutOfMemory as error:
-                self._again(None, error)
+                self._again([], error)
             else:
                 self._commit(self._given.popleft().batch, features)
 
-    def _again(self, last: Batch | None, error: OutOfMemory) -> None:
+    def _again(self, more: list[_Batch], error: OutOfMemory) -> None:
         """Do over what the device had no memory for, in smaller batches."""
         size = self._work.batch
         size.halve(error)
-        batches = [given.batch for given in self._given]
+        batches = [given.batch for given in self._given] + more
         self._given.clear()
-        for batch in [*batches, last] if last else batches:
+        for batch in batches:
             first = 0
             while first < len(batch.tiles):
-                some = batch.part(slice(first, first + size.tiles))
+                piece = batch.part(slice(first, first + size.tiles))
                 try:
-                    features = self._work.encoder.encode(some.pixels)
+                    features = self._work.encoder.encode(piece.pixels)
                 except OutOfMemory as again:
                     size.halve(again)
                 else:
-                    self._commit(some, features)
+                    self._commit(piece, features)
                     first += len(features)
 
-    def _commit(self, batch: Batch, features: Features) -> None:
-        self._parts.commit(batch.tiles.start, self._work.rows(batch, features))
+    def _commit(self, batch: _Batch, features: Features) -> None:
+        kept = self._work.columns(batch.tiles, features, batch.quality)
+        self._parts.commit(batch.tiles.start, kept)
         self._work.batch.record(len(batch.tiles), time.perf_counter())
 
 
 @contextmanager
-def _decoded(work: Work, batches: Iterator[range]) -> Iterator[Iterator[Batch]]:
+def _decoded(work: Work, tiles: Iterator[range]) -> Iterator[Iterator[_Batch]]:
     """Read batches of tiles in order, some ahead, in threads."""
     threads, piece = work.readers()
     ahead = 2 * threads * piece  # tiles
@@ -347,27 +347,27 @@ def _decoded(work: Work, batches: Iterator[range]) -> Iterator[Iterator[Batch]]:
     side = work.spec.tile_px
     pool = ThreadPoolExecutor(threads, thread_name_prefix="weno-tiles-read")
 
-    def begin(tiles: range) -> tuple[Batch, list[Future[None]]]:
-        quality = np.empty((len(tiles), len(QUALITY)), np.float32)
-        batch = Batch(tiles, empty((len(tiles), side, side, 3)), quality)
+    def begin(tiles: range) -> tuple[_Batch, list[Future[None]]]:
+        count = len(tiles)
+        quality = np.empty((count, len(QUALITY)), np.float32)
+        batch = _Batch(tiles, empty((count, side, side, 3)), quality)
 
-        def fill(some: slice) -> None:
-            _, batch.pixels[some], quality[some] = work.read(tiles[some])
+        def fill(part: _Batch) -> None:
+            part.pixels[:] = work.read(part.tiles)
+            part.quality[:] = tile_quality(part.pixels)
 
-        firsts = range(0, len(tiles), piece)
-        reads = [pool.submit(fill, slice(first, first + piece)) for first in firsts]
-        return batch, reads
+        pieces = (slice(first, first + piece) for first in range(0, count, piece))
+        return batch, [pool.submit(fill, batch.part(some)) for some in pieces]
 
-    def in_order() -> Iterator[Batch]:
-        begun: deque[tuple[Batch, list[Future[None]]]] = deque()
-        waiting: range | None = next(batches, None)
+    def in_order() -> Iterator[_Batch]:
+        begun: deque[tuple[_Batch, list[Future[None]]]] = deque()
+        waiting: range | None = next(tiles, None)
         while waiting or begun:
             while waiting and (
-                len(begun) < _AHEAD
-                or sum(len(batch.tiles) for batch, _ in begun) < ahead
+                len(begun) < _AHEAD or sum(len(one.tiles) for one, _ in begun) < ahead
             ):
                 begun.append(begin(waiting))
-                waiting = next(batches, None)
+                waiting = next(tiles, None)
             batch, reads = begun.popleft()
             for read in reads:
                 read.result()

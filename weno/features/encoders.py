@@ -59,7 +59,9 @@ class Encoder(Protocol):
         """Begin to encode, and return what waits for the features.
 
         On a GPU the next tiles can be decoded or begun meanwhile; on a CPU all is
-        done when it returns. Tiles may be overwritten as soon as it has returned.
+        done when it returns. Tiles may be overwritten as soon as it has returned, but
+        for those in page-locked memory, which the GPU fetches by itself: leave them
+        alone until the features are there.
         Raises what `encode` raises, here or when the features are asked for.
         """
 

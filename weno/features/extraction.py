@@ -20,7 +20,7 @@ import numpy as np
 from filelock import Timeout
 
 from weno.atomic import lock_of, replacing
-from weno.errors import FeatureError, SlideError, WenoError
+from weno.errors import FeatureError, NoRoom, WenoError
 from weno.features._parts import Parts
 from weno.features._pipeline import BatchSize, Work, encode_missing
 from weno.features.encoders import get_encoder
@@ -37,8 +37,6 @@ from weno.tiles import QUALITY, level_for, tile_grid, tissue_mask, tissue_model
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
-
-    import numpy.typing as npt
 
     from weno.features.encoders import Encoder
     from weno.project import Project
@@ -92,7 +90,7 @@ def extract_slide(
     FeatureError
         If the encoder gives something that is not finite, or the device has no memory
         for a single tile.
-    WenoError
+    NoRoom
         If the disk is full, or would be; what is done is kept.
     """
     report = ExtractReport(slide_id, 0, 0, 0, 1, finished=False, error=None)
@@ -106,17 +104,20 @@ def extract_slide(
     if not isinstance(batch, BatchSize):
         batch = BatchSize(encoder, batch)
     work = Work(slide, grid, spec, encoder, batch, threads)
-    width = encoder.dim + len(QUALITY)
-    with _disk_watched(folder), Parts(folder, len(grid), width, job) as parts:
-        check_room(folder, 4 * width * (2 * len(grid) - parts.done))
+    columns = encoder.dim + len(QUALITY)
+    with _disk_watched(folder), Parts(folder, len(grid), columns, job) as parts:
+        check_room(folder, 4 * columns * (2 * len(grid) - parts.done))
         steps = encode_missing(work, parts)
         with closing(steps):
             for done in steps:
                 yield replace(report, done=done, note=batch.take_note())
-        header = _header(slide, slide_id, spec, encoder, len(grid), tissue)
-        rows = (some[:, : encoder.dim] for some in parts.rows())
-        quality = _quality(parts, grid, tissue)
-        write_rows(path, header, grid.origins, rows, quality)
+        header = _header(slide, slide_id, spec, encoder, len(grid), tissue.outline)
+        share = tissue.share(grid.origins, grid.tile_l0)  # (N,)
+        measured = [part[:, encoder.dim :] for part in parts.rows()]
+        none = np.empty((0, len(QUALITY)), np.float32)
+        quality = np.column_stack([share, np.concatenate([none, *measured])])
+        features = (part[:, : encoder.dim] for part in parts.rows())
+        write_rows(path, header, grid.origins, features, quality)
         parts.remove()
     yield replace(report, done=len(grid), slides_done=1, finished=True)
     return path
@@ -130,7 +131,7 @@ def _disk_watched(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        raise WenoError(
+        raise NoRoom(
             f"{folder}: the disk is full; what is done is kept: make room and start "
             "again"
         ) from error
@@ -140,23 +141,10 @@ def check_room(folder: Path, needed: int) -> None:
     """Refuse to write so many bytes where there is no room for them."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise WenoError(
+        raise NoRoom(
             f"{folder}: {needed / 1e6:,.0f} MB are needed there and {free / 1e6:,.0f} "
             "MB are free: make room and start again"
         )
-
-
-def _quality(
-    parts: Parts, grid: TileGrid, tissue: TissueMask
-) -> npt.NDArray[np.float32]:
-    """Return `QUALITY_COLUMNS` of all tiles, of shape (N, 3)."""
-    table = np.empty((len(grid), 1 + len(QUALITY)), np.float32)
-    table[:, 0] = tissue.share(grid.origins, grid.tile_l0)
-    first = 0
-    for some in parts.rows():
-        table[first : first + len(some), 1:] = some[:, -len(QUALITY) :]
-        first += len(some)
-    return table
 
 
 def _header(
@@ -165,24 +153,23 @@ def _header(
     spec: TileSpec,
     encoder: Encoder,
     count: int,
-    tissue: TissueMask,
+    outline: str,
 ) -> FeatureHeader:
     assert slide.mpp is not None, "tile_grid has checked it"
     level = level_for(slide, spec)
-    y, x = slide.mpp
-    factor = slide.downsamples[level]
+    downsample = slide.downsamples[level]
     return FeatureHeader(
         slide_id=slide_id,
         encoder=encoder.name,
         spec=spec,
-        mpp=(y, x),
+        mpp=slide.mpp,
         slide_shape=slide.shape,
         content_hash=slide.content_hash,
         shape=(count, encoder.dim),
         colour=_colour(slide, spec),
-        outline=tissue.outline,
+        outline=outline,
         level=level,
-        level_mpp=(y * factor, x * factor),
+        level_mpp=(slide.mpp[0] * downsample, slide.mpp[1] * downsample),
     )
 
 
@@ -240,8 +227,10 @@ def extract(
         If the project has no such slide.
     FeatureError
         If the encoder is not the project's.
+    NoRoom
+        If the disk is full.
     WenoError
-        If the disk is full, or there is no such tissue model as the project's.
+        If there is no such tissue model as the project's.
     """
     ids = chosen(project, slide_ids)
     tissue_model(project.tissue)
@@ -324,7 +313,9 @@ def _settled(
             yield replace(report, note=_ELSEWHERE)
             time.sleep(_LOOK_AGAIN_S)
             outcome = yield from _one(project, how, report)
-    except (SlideError, FeatureError) as problem:
+    except NoRoom:
+        raise
+    except WenoError as problem:
         error = str(problem)
         outcome = _Outcome(fresh=False, tiles=0, error=error)
     if outcome is not None:
@@ -339,8 +330,9 @@ def _one(
     slide_id = report.slide_id
     path = project.features_path(slide_id)
     with project.open_slide(slide_id) as slide:
-        tissue = _tissue(project, slide_id, slide)
-        count = _tiles_in(path, slide, project.spec, how.encoder, tissue.outline)
+        tissue = project.outline(slide_id).find(slide)
+        wanted = (slide, project.spec, how.encoder, tissue.outline)
+        count = _tiles_in(path, *wanted)
         if count is not None:
             return _Outcome(fresh=False, tiles=count)
         try:
@@ -348,7 +340,7 @@ def _one(
         except Timeout:
             return None
         with held:
-            count = _tiles_in(path, slide, project.spec, how.encoder, tissue.outline)
+            count = _tiles_in(path, *wanted)
             if count is not None:  # since a moment ago
                 return _Outcome(fresh=False, tiles=count)
             job = extract_slide(
@@ -369,18 +361,6 @@ def _one(
                             report, done=step.done, total=step.total, note=step.note
                         )
     return _Outcome(fresh=True, tiles=count or 0)
-
-
-def _tissue(project: Project, slide_id: str, slide: Slide) -> TissueMask:
-    """Read a slide's outline, or find its tissue and write it down."""
-    outline = project.outline(slide_id)
-    with _disk_watched(outline.path.parent):
-        try:
-            return outline.find(slide)
-        except SlideError:
-            raise
-        except WenoError as error:  # of its file: this slide's trouble alone
-            raise FeatureError(str(error)) from error
 
 
 def _tiles_in(

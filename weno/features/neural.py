@@ -134,9 +134,11 @@ class NeuralEncoder:
 
         on_cuda = self._device.type == "cuda"
         with torch.inference_mode(), self._arithmetic():
-            # Only page-locked memory is copied while the processor goes on.
-            host = torch.empty(tiles.shape, dtype=torch.uint8, pin_memory=on_cuda)
-            host.numpy()[:] = tiles
+            host = _pinned(tiles) if on_cuda else None
+            if host is None:
+                # Only page-locked memory is copied while the processor goes on.
+                host = torch.empty(tiles.shape, dtype=torch.uint8, pin_memory=on_cuda)
+                host.numpy()[:] = tiles
             pixels = host.to(self._device, non_blocking=on_cuda)
             found: torch.Tensor = self._network(self.prepared(pixels)).float()  # (N, F)
             features = torch.empty(found.shape, pin_memory=on_cuda)
@@ -226,6 +228,16 @@ def _precision(asked: str, preferred: Precision, device: torch.device) -> str:
         known = ", ".join(("auto", *_TYPES))
         raise FeatureError(f"no precision {asked!r}; there are: {known}")
     return asked
+
+
+def _pinned(tiles: npt.NDArray[np.uint8]) -> torch.Tensor | None:
+    """Return tiles that are in page-locked memory as they are, None for others."""
+    import torch
+
+    if not tiles.flags.writeable or not tiles.flags.c_contiguous:
+        return None
+    given = torch.from_numpy(tiles)
+    return given if given.is_pinned() else None
 
 
 def _round_weights(network: torch.nn.Module, kind: torch.dtype) -> None:
