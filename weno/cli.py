@@ -189,6 +189,7 @@ def tissue(project: ProjectArgument = Path()) -> dict[str, Any]:
 def extract(
     project: ProjectArgument = Path(),
     device: DeviceOption = "auto",
+    precision: extract_commands.PrecisionOption = "auto",
     scheduler: extract_commands.SchedulerOption = None,
     workers: extract_commands.WorkersOption = None,
 ) -> dict[str, Any]:
@@ -196,7 +197,9 @@ def extract(
     from weno.project import Project
 
     opened = Project.open(project)
-    return extract_commands.extract_project(opened, device, scheduler, workers)
+    return extract_commands.extract_project(
+        opened, device, precision, scheduler, workers
+    )
 
 
 @command(app)

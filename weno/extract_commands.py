@@ -39,6 +39,13 @@ WorkersOption = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        help="What a network multiplies in: fp32, bf16, fp16; auto is fp32 on a CPU "
+        "and on a GPU what the model is commonly run in.",
+    ),
+]
 
 
 @contextmanager
@@ -57,19 +64,23 @@ def workers_of(scheduler: str | None, workers: int | None) -> Iterator[Client | 
 
 
 def extract_project(
-    project: Project, device: str, scheduler: str | None, workers: int | None
+    project: Project,
+    device: str,
+    precision: str,
+    scheduler: str | None,
+    workers: int | None,
 ) -> dict[str, Any]:
     """Extract the features of a project; return what ``--json`` prints."""
     from weno.features import extract, extract_on, get_encoder
 
     with workers_of(scheduler, workers) as client:
         if client is None:
-            encoder = get_encoder(project.encoder, device=device)
+            encoder = get_encoder(project.encoder, device=device, precision=precision)
             expected = _announced(project, encoder)
             job = extract(project, encoder=encoder)
         else:
             expected = _announced(project)
-            job = extract_on(client, project, device=device)
+            job = extract_on(client, project, device=device, precision=precision)
         result: ExtractResult = follow(_telling(job), "extract")
     for slide_id, reason in result.failed.items():
         complain(slide_id, reason)

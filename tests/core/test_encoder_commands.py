@@ -11,7 +11,8 @@ from typer.testing import CliRunner, Result
 
 from weno.cli import app
 from weno.encoder_commands import tile_advice
-from weno.features import MODELS
+from weno.errors import FeatureError
+from weno.features import MODELS, check_name, get_encoder
 from weno.tiles import TileSpec
 
 DOCS = Path(__file__).parents[2] / "docs" / "encoders.md"
@@ -134,6 +135,13 @@ def test_init_refuses_an_unknown_encoder(slides: Path, tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "did you mean uni?" in result.stderr
     assert not (tmp_path / "p").exists()
+
+
+def test_what_trident_has_made_is_extracted_there() -> None:
+    with pytest.raises(FeatureError, match=r"slides there, or .* encoder uni2-h$"):
+        check_name("trident:uni_v2")
+    with pytest.raises(FeatureError, match="slides there$"):
+        get_encoder("trident:resnet50")
 
 
 def table_of_docs() -> str:

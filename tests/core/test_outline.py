@@ -341,6 +341,7 @@ def test_extraction_follows_the_outline(project: Project) -> None:
 def test_quality_and_level_are_kept(project: Project) -> None:
     deque(extract(project), maxlen=0)
     features = read_features(project.features_path("two"))
+    assert features.precision == "fp32"
     assert features.quality is not None
     assert features.quality.shape == (len(features.origins), 3)
     share, blur, pen = features.quality.T

@@ -45,6 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "teacher alone": {"distillation": False},
     "WENO": {},
     "WENO, mining": {"mining": "threshold", "mining_start": 8, "mining_ramp": 4},
+    "WENO, critical tiles": {"critical_share": 0.5},
 }
 
 
@@ -78,7 +79,7 @@ def bench_nuclei(
     dict
         "variants": for each its metrics with mean, low and high over folds and seeds;
         "differences": paired, of the student to the attention of the teacher alone, and
-        of mining to none.
+        of mining, and of critical tiles, to none.
     """
     bags, truth = read_nuclei(data)
     trials = {}
@@ -106,10 +107,12 @@ def bench_nuclei(
         differences["teacher - teacher alone, bags"] = difference(
             weno, alone, "teacher_bag"
         )
-    if {"WENO", "WENO, mining"} <= set(trials):
-        for metric in ("teacher_bag", "student_bag", "student_tile", "label_tile"):
-            differences[f"mining - none, {metric}"] = difference(
-                trials["WENO, mining"], trials["WENO"], metric
+    for added in ("WENO, mining", "WENO, critical tiles"):
+        if not {added, "WENO"} <= set(trials):
+            continue
+        for metric in ("teacher_bag", "student_bag", "student_tile", "student_inside"):
+            differences[f"{added} - WENO, {metric}"] = difference(
+                trials[added], trials["WENO"], metric
             )
     return {
         "variants": {

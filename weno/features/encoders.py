@@ -117,6 +117,12 @@ def check_name(name: str) -> None:
         return
     if library in ("timm", "hf") and rest:
         return
+    if library == "trident":
+        same = find_model(rest)
+        raise FeatureError(
+            f"{name} is what TRIDENT has made its features by: extract new slides there"
+            + (f", or in a project of the encoder {same.name}" if same else "")
+        )
     other = find_model(bare)
     like = [other.name] if other else get_close_matches(bare, ["texture", *MODELS])
     raise FeatureError(

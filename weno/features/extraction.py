@@ -168,6 +168,7 @@ def _header(
         shape=(count, encoder.dim),
         colour=_colour(slide, spec),
         outline=outline,
+        precision=encoder.precision,
         level=level,
         level_mpp=(slide.mpp[0] * downsample, slide.mpp[1] * downsample),
     )

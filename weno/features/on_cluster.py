@@ -30,6 +30,7 @@ def extract_on(
     slide_ids: Sequence[str] | None = None,
     *,
     device: str = "auto",
+    precision: str = "auto",
 ) -> Generator[ExtractReport, None, ExtractResult]:
     """Extract the features of a project's slides on a cluster; see `extract`.
 
@@ -43,8 +44,8 @@ def extract_on(
         In a folder that all workers know by the same path, as are the slides.
     slide_ids : sequence of str, optional
         All slides if not given.
-    device : str
-        Where each worker computes.
+    device, precision : str
+        Where each worker computes, and in what; as of `get_encoder`.
 
     Yields
     ------
@@ -62,7 +63,9 @@ def extract_on(
     results: dict[str, ExtractResult] = {}
     report = ExtractReport("", 0, 0, 0, len(ids), finished=False, error=None)
     yield report
-    for settled in over_slides(client, _extract, ids, str(project.root), device):
+    for settled in over_slides(
+        client, _extract, ids, str(project.root), device, precision
+    ):
         if settled is not None:
             slide_id = settled.slide_id
             if settled.result is None:
@@ -90,10 +93,12 @@ def extract_on(
     )
 
 
-def _extract(slide_id: str, root: str, device: str) -> tuple[ExtractResult, int]:
+def _extract(
+    slide_id: str, root: str, device: str, precision: str
+) -> tuple[ExtractResult, int]:
     """Extract one slide, on a worker; return how many tiles it has, too."""
     project = Project.open(root)
-    encoder = _encoder(project.encoder, device)
+    encoder = _encoder(project.encoder, device, precision)
     alone = not isinstance(encoder, TextureEncoder)
     tiles = 0
     with _ONE_NETWORK if alone else nullcontext():
@@ -108,5 +113,5 @@ def _extract(slide_id: str, root: str, device: str) -> tuple[ExtractResult, int]
 
 
 @lru_cache(maxsize=1)
-def _encoder(name: str, device: str) -> Encoder:
-    return get_encoder(name, device=device)
+def _encoder(name: str, device: str, precision: str) -> Encoder:
+    return get_encoder(name, device=device, precision=precision)

@@ -71,6 +71,8 @@ class FeatureHeader:
         Level of the slide that the tiles were read from, None if not known.
     level_mpp : (float, float) or None
         ``(y, x)`` size in µm of that level's pixels.
+    precision : str
+        What the encoder multiplied in, such as ``"fp32"``; empty if not known.
     """
 
     slide_id: str
@@ -84,6 +86,7 @@ class FeatureHeader:
     outline: str = ""
     level: int | None = None
     level_mpp: tuple[float, float] | None = None
+    precision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ class SlideFeatures:
         Level of the slide that the tiles were read from, None if not known.
     level_mpp : (float, float) or None
         ``(y, x)`` size in µm of that level's pixels.
+    precision : str
+        What the encoder multiplied in, such as ``"fp32"``; empty if not known.
     quality : ndarray of shape (N, 3), float32, optional
         Columns `QUALITY_COLUMNS`, each in [0, 1].
     """
@@ -129,6 +134,7 @@ class SlideFeatures:
     outline: str = ""
     level: int | None = None
     level_mpp: tuple[float, float] | None = None
+    precision: str = ""
     quality: npt.NDArray[np.float32] | None = None
 
     @property
@@ -204,6 +210,7 @@ def write_rows(
                 "slide_shape": header.slide_shape,
                 "colour": header.colour,
                 "outline": header.outline,
+                "precision": header.precision,
             }
         )
         if header.level is not None and header.level_mpp is not None:
@@ -303,6 +310,7 @@ def _header(path: Path, file: h5py.File) -> FeatureHeader:
             shape=file["features"].shape,
             colour=attributes.get("colour", AS_STORED),
             outline=attributes.get("outline", ""),
+            precision=attributes.get("precision", ""),
             level=int(attributes["level"]) if "level" in attributes else None,
             level_mpp=_pair(attributes["level_mpp"]) if "level" in attributes else None,
         )
