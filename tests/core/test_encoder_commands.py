@@ -140,7 +140,7 @@ def test_init_refuses_an_unknown_encoder(slides: Path, tmp_path: Path) -> None:
 def test_what_trident_has_made_is_extracted_there() -> None:
     with pytest.raises(FeatureError, match=r"slides there, or .* encoder uni2-h$"):
         check_name("trident:uni_v2")
-    with pytest.raises(FeatureError, match="slides there$"):
+    with pytest.raises(FeatureError, match=r"slides there$"):
         get_encoder("trident:resnet50")
 
 
