@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
 
 from napari_weno.docks import may_shrink, say, text_label
 from weno.errors import WenoError
-from weno.features import MODELS
 from weno.project import Project
 from weno.tiles import TileSpec
 
@@ -38,6 +37,8 @@ class NewProjectForm(QGroupBox):
     created = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
+        from weno.features import MODELS
+
         super().__init__("New project", parent)
         self.folder = _line("a new or empty folder", "Where the project is to be")
         self.slides = _line(

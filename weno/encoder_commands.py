@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from weno.features import MODELS, TextureEncoder
-from weno.features.weights import is_here, steps_to
 from weno.terminal import print_table, say
 
 if TYPE_CHECKING:
@@ -40,6 +38,8 @@ def encoders(
     Any other model works by `timm:NAME` or `hf:NAME_OR_FOLDER`; where weights are in
     a file, `NAME@FILE`.
     """
+    from weno.features import MODELS
+
     rows = {"texture": _built_in(), **{name: _row(MODELS[name]) for name in MODELS}}
     found = {name: row for name, row in rows.items() if _matches(wanted, name, row)}
     print_table("encoder", {name: _told(row) for name, row in found.items()})
@@ -56,6 +56,8 @@ def encoders(
 
 def tile_advice(encoder: str, spec: TileSpec) -> str | None:
     """Say what tiles an encoder was trained on, if it was on others than these."""
+    from weno.features import MODELS
+
     model = MODELS.get(encoder.partition("@")[0])
     if model is None:
         return None
@@ -73,6 +75,8 @@ def tile_advice(encoder: str, spec: TileSpec) -> str | None:
 
 
 def _built_in() -> dict[str, Any]:
+    from weno.features import TextureEncoder
+
     return {
         "features": TextureEncoder.dim,
         "tile_px": None,
@@ -97,12 +101,16 @@ def _row(model: PathologyModel) -> dict[str, Any]:
 def _state(model: PathologyModel) -> str:
     if not _runs(model):
         return f"needs extra {model.library}"
+    from weno.features.weights import is_here
+
     if is_here(model):
         return "ready"
     return "to fetch" if model.on_hub else "file needed"
 
 
 def _steps(model: PathologyModel) -> list[str]:
+    from weno.features.weights import steps_to
+
     installing = [f'pip install "napari-weno[{model.library}]"']
     return ([] if _runs(model) else installing) + steps_to(model)
 
@@ -112,6 +120,8 @@ def _runs(model: PathologyModel) -> bool:
 
 
 def _matches(wanted: str, name: str, row: dict[str, Any]) -> bool:
+    from weno.features import MODELS
+
     aliases = MODELS[name].aliases if name in MODELS else ()
     texts = (name, row["licence"], row["state"], *aliases)
     return any(wanted.lower() in text.lower() for text in texts)

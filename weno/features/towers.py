@@ -6,10 +6,10 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import timm
 import torch
-from timm.layers import to_2tuple
 from torch import nn
+
+from weno.errors import import_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     State = dict[str, Tensor]
+
+
+def _of_timm(name: str, **arguments: Any) -> Any:
+    return import_extra("timm", "timm").create_model(name, num_classes=0, **arguments)
 
 
 class _ConvStem(nn.Module):
@@ -32,7 +36,7 @@ class _ConvStem(nn.Module):
         **others: Any,
     ) -> None:
         super().__init__()
-        height, width = to_2tuple(img_size)
+        height, width = (img_size,) * 2 if isinstance(img_size, int) else img_size
         self.grid_size = (height // patch_size, width // patch_size)
         layers: list[nn.Module] = []
         width = embed_dim // 8
@@ -55,9 +59,7 @@ class _ConvStem(nn.Module):
 
 def ctranspath() -> nn.Module:
     """Return a Swin-T with a stem of convolutions: 768 features."""
-    network: nn.Module = timm.create_model(
-        "swin_tiny_patch4_window7_224", embed_layer=_ConvStem, num_classes=0
-    )
+    network: nn.Module = _of_timm("swin_tiny_patch4_window7_224", embed_layer=_ConvStem)
     return network
 
 
@@ -145,15 +147,13 @@ class _Conch(nn.Module):
 
 def conch() -> nn.Module:
     """Return CONCH's image tower: ViT-B/16, 512 features."""
-    trunk = timm.create_model("vit_base_patch16_224", img_size=448, num_classes=0)
+    trunk = _of_timm("vit_base_patch16_224", img_size=448)
     return _Conch(trunk, _Pooler(768, 512), 512)
 
 
 def conch_v1_5() -> nn.Module:
     """Return the image tower of CONCH v1.5: ViT-L/16, 768 features."""
-    trunk = timm.create_model(
-        "vit_large_patch16_224", img_size=448, init_values=1.0, num_classes=0
-    )
+    trunk = _of_timm("vit_large_patch16_224", img_size=448, init_values=1.0)
     return _Conch(trunk, _PlainPooler(1024, 768), 768)
 
 
