@@ -236,14 +236,7 @@ class History:
         fold = f"Fold {last.fold} of {last.folds}, epoch" if last.folds else "Epoch"
         told = f"{fold} {last.epoch} of at most {last.epochs}"
         if left := self.seconds_left:
+            from weno.features import duration
+
             told += f" · {duration(left)} left at most"
         return told
-
-
-def duration(seconds: float) -> str:
-    """Say a time in the unit that suits it."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
