@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PANEL = "More than two classes"
 _STAMP = "%Y-%m-%d_%H-%M-%S"
+_OF_CHANCE = 0.9  # of a coin's loss: what is above has hardly been learnt
 
 PositiveOption = Annotated[
     str | None,
@@ -149,12 +150,17 @@ def _complaining(job: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
 
 
 def _warn_of_chance(metrics: dict[str, Any]) -> None:
-    """Say so if validation is no better than a coin: attention can go astray."""
-    loss = (metrics.get("val") or {}).get("teacher_loss")
-    if loss is not None and loss > math.log(2):
+    """Say so if validation is hardly better than a coin: attention can go astray."""
+    scores = metrics.get("val") or {}
+    loss, student = scores.get("teacher_loss"), scores.get("student_bag_auc_top_mean")
+    signs = []
+    if loss is not None and loss > _OF_CHANCE * math.log(2):
+        signs.append(f"the loss, {loss:.2f}, is about a coin's, {math.log(2):.2f}")
+    if student is not None and student < 0.5:
+        signs.append(f"the student ranks slides the wrong way round, AUC {student:.2f}")
+    if signs:
         complain(
             "warning",
-            f"the validation loss, {loss:.2f}, is worse than a coin's, "
-            f"{math.log(2):.2f}: do not trust this run; try other seeds, more slides, "
-            "or --folds to see how much it varies",
+            f"in validation {' and '.join(signs)}: do not trust this run; try other "
+            "seeds, more slides, or --folds to see how much it varies",
         )
