@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,19 @@ def test_a_run_folder_is_all_that_a_slide_needs(
         model.rename(glands / "runs" / "cv")
     assert 0 <= answer["predicted"]["gland_11_03"]["teacher_probability"] <= 1
     assert (tmp_path / "gland_11_03.parquet").is_file()
+
+
+def test_a_run_finds_tissue_as_its_training_slides_were(
+    glands: Path, test_data: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(glands / "runs" / "cv", tmp_path / "model")
+    card = json.loads((model / "card.json").read_text())
+    assert card["tissue"] == "classical"
+    (model / "card.json").write_text(json.dumps(card | {"tissue": "deep"}))
+    slide = test_data / "gland_cohort" / "gland_11_03.tif"
+    result = weno("predict", "--model", model, slide, "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "unknown tissue model 'deep'" in result.stderr
 
 
 def test_project_defaults_to_the_current_folder(

@@ -360,17 +360,23 @@ def predict_slide(
         If the run cannot be loaded, or the slide has no tiles.
     SlideError
         If the slide cannot be read.
+    WenoError
+        If the run's tissue model is not installed.
     """
     from weno.features import extract_slide, get_encoder, read_features
     from weno.slides import open_slide
-    from weno.tiles import TileSpec
+    from weno.tiles import CLASSICAL, TileSpec, tissue_mask
 
     run = load_run(run_dir, device=device)
     encoder = get_encoder(run.card["encoder"], device=device)
     spec = TileSpec.from_dict(run.card["spec"])
     with tempfile.TemporaryDirectory() as folder, open_slide(path, mpp=mpp) as slide:
         target = Path(folder) / "features.h5"
-        yield from extract_slide(slide, Path(path).stem, spec, encoder, target)
+        # Runs of before there was a choice do not say it.
+        tissue = tissue_mask(slide, model=run.card.get("tissue", CLASSICAL))
+        yield from extract_slide(
+            slide, Path(path).stem, spec, encoder, target, tissue=tissue
+        )
         features = read_features(target)
     prediction = predict_features(run, features)
     if prediction is None:

@@ -71,6 +71,7 @@ def run_context(project: Project) -> dict[str, Any]:
     return {
         "encoder": project.encoder,
         "spec": project.spec.to_dict(),
+        "tissue": project.tissue,
         "class_names": list(project.class_names),
     }
 
