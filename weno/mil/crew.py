@@ -8,9 +8,11 @@ in parts here, teacher and student each with its own, so no module is wrapped.
 
 from __future__ import annotations
 
+import atexit
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
+import torch.distributed
 
 from weno.errors import RunError, WenoError, import_extra
 
@@ -141,4 +143,11 @@ def launch(devices: int, device: str = "auto", *, nodes: int = 1) -> FabricCrew:
     except Exception as error:
         raise RunError(f"cannot train on {devices} x {device}: {error}") from error
     fabric.launch()
+    # Left to the end of the process, the threads of gloo now and then abort it.
+    atexit.register(_disband)
     return FabricCrew(fabric)
+
+
+def _disband() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
