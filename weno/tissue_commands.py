@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from weno.features import cost_text, find_tissue, get_encoder
+from weno.features import cost_text, find_tissue, quick_encoder
 from weno.terminal import complain, follow, print_table, say
 
 if TYPE_CHECKING:
@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 def outline_slides(project: Project) -> dict[str, Any]:
     """Find the tissue of all slides; print and return what there is to tile."""
-    # Trying out a network would load its weights, which may take minutes.
-    built_in = ":" not in project.encoder
-    encoder = get_encoder(project.encoder) if built_in else None
+    encoder = quick_encoder(project.encoder)
     reports = follow(find_tissue(project, encoder=encoder), "tissue")
     rows, failed = {}, {}
     for report in reports:

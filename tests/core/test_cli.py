@@ -268,6 +268,12 @@ def test_tissue_tells_what_is_edited_and_what_fails(
     (folder / f"{names[0]}.geojson").write_text('{"type": "FeatureCollection"')
     empty = '{"type": "FeatureCollection", "features": []}'
     (folder / f"{names[1]}.geojson").write_text(empty)
+    settings = project / "project.toml"
+    built_in = settings.read_text()
+    # A network, whose weights are not here, is not loaded to guess the time.
+    settings.write_text(built_in.replace('"texture"', '"uni"'))
+    network = json.loads(weno("tissue", project, "--json").stdout.splitlines()[-1])
+    settings.write_text(built_in)
     result = weno("tissue", project, "--json")
     assert result.exit_code == 2
     answer = json.loads(result.stdout.splitlines()[-1])
@@ -276,4 +282,5 @@ def test_tissue_tells_what_is_edited_and_what_fails(
     assert answer["slides"][names[2]]["outline"] == "found"
     assert answer["slides"][names[2]]["area_mm2"] > 0.5
     assert answer["empty"] == [names[1]]
+    assert network == answer | {"seconds": None}
     assert f"{answer['tiles']:,} tiles, about" in result.stdout

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from weno.features.adopt import Adopted, AdoptReport, adopt
-from weno.features.encoders import Encoder, check_name, get_encoder
-from weno.features.estimate import Estimate, duration, estimate, try_out
+from weno.features.encoders import Encoder, check_name, get_encoder, quick_encoder
+from weno.features.estimate import (
+    Estimate,
+    duration,
+    estimate,
+    seconds_to_encode,
+)
 from weno.features.extraction import extract, extract_slide
 from weno.features.hub import HfEncoder
 from weno.features.model_table import MODELS, find_model
@@ -53,8 +58,9 @@ __all__ = [
     "find_model",
     "find_tissue",
     "get_encoder",
+    "quick_encoder",
     "read_features",
     "read_header",
-    "try_out",
+    "seconds_to_encode",
     "write_features",
 ]

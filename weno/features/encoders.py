@@ -104,6 +104,14 @@ def get_encoder(name: str, *, device: str = "auto", precision: str = "auto") -> 
     )
 
 
+def quick_encoder(name: str) -> Encoder | None:
+    """Return the built-in encoder if it is that, else None.
+
+    For trying it out beforehand: to load a network may take minutes.
+    """
+    return TextureEncoder() if name == TextureEncoder.name else None
+
+
 def check_name(name: str) -> None:
     """Refuse what is not the name of an encoder; nothing is loaded.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from dask.system import CPU_COUNT
 
 from weno.errors import WenoError
-from weno.features.encoders import get_encoder
+from weno.features.encoders import quick_encoder
 from weno.features.extraction import check_room
 from weno.features.texture import TextureEncoder
 from weno.tiles import read_tiles, tile_grid
@@ -110,14 +110,13 @@ def estimate(
         One more slide was looked at. Slides that cannot be read do not count.
     """
     step = max(1, len(slide_ids) // _SLIDES)
-    if encoder is None and project.encoder == TextureEncoder.name:
-        encoder = get_encoder(project.encoder)
+    encoder = encoder or quick_encoder(project.encoder)
     counts: list[int] = []
     seconds = 0.0
     result = Estimate(len(slide_ids), 0, 0, None, None)
     for slide_id in slide_ids[::step][:_SLIDES]:
         try:
-            grid, took = try_out(project, slide_id, encoder)
+            grid, took = _try_out(project, slide_id, encoder)
         except WenoError:
             continue
         counts.append(len(grid))
@@ -137,32 +136,10 @@ def estimate(
     return result
 
 
-def try_out(
+def _try_out(
     project: Project, slide_id: str, encoder: Encoder | None
 ) -> tuple[TileGrid, float]:
-    """Lay the grid over a slide and guess how long encoding it takes.
-
-    Nothing is written.
-
-    Parameters
-    ----------
-    project : Project
-    slide_id : str
-    encoder : Encoder or None
-        None leaves its time out.
-
-    Returns
-    -------
-    grid : TileGrid
-    seconds : float
-
-    Raises
-    ------
-    SlideError
-        If the slide cannot be read.
-    WenoError
-        If its outline is damaged.
-    """
+    """Lay the grid over a slide and guess how long all takes; nothing is written."""
     start = time.perf_counter()
     with project.open_slide(slide_id) as slide:
         tissue = project.outline(slide_id).find(slide, keep=False)

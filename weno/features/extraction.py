@@ -331,7 +331,9 @@ def _one(
     slide_id = report.slide_id
     path = project.features_path(slide_id)
     with project.open_slide(slide_id) as slide:
-        tissue = project.outline(slide_id).find(slide)
+        outline = project.outline(slide_id)
+        with _disk_watched(outline.path.parent):
+            tissue = outline.find(slide)
         wanted = (slide, project.spec, how.encoder, tissue.outline)
         count = _tiles_in(path, *wanted)
         if count is not None:

@@ -117,17 +117,6 @@ class Outline:
                 self._write(slide, tissue, by=self.model)
         return self._drawn(slide, tissue)
 
-    def regions_of(self, slide: Slide) -> list[Region]:
-        """Return the polygons of the tissue that `find` draws.
-
-        Raises
-        ------
-        SlideError, WenoError
-            As `find`.
-        """
-        self.find(slide)
-        return read_regions(self.path)
-
     def _drawn(self, slide: Slide, tissue: Sequence[Region]) -> TissueMask:
         shape, downsample, mpp = lattice(slide)
         for region in tissue:
