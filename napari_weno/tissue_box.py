@@ -9,11 +9,11 @@ import numpy as np
 from qtpy.QtWidgets import QComboBox, QGroupBox, QHBoxLayout, QPushButton, QVBoxLayout
 
 from napari_weno.canvas import noted_on, of_kind
-from napari_weno.docks import listen, notifying, say, text_label
+from napari_weno.docks import listen, say, text_label
 from napari_weno.jobs import QuietJob
 from napari_weno.layers import TISSUE_COLORS, grid_layer, tissue_layer
-from weno.geojson import Region, hash_of
-from weno.tiles import IGNORE, TISSUE
+from weno.geojson import Region, hash_of, read_regions
+from weno.tiles import IGNORE, TISSUE, tile_grid
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -43,39 +43,47 @@ class Found:
     grid : TileGrid
     text : str
         Area, tiles, time and disk.
+    saved : str
+        Hash of what a person had drawn, empty if nothing was.
     """
 
     regions: Sequence[Region]
     grid: TileGrid
     text: str
+    saved: str
 
 
-def look_for(project: Project, slide_id: str) -> Generator[None, None, Found]:
+def look_for(
+    project: Project, slide_id: str, painted: Sequence[Region] | None = None
+) -> Generator[None, None, Found]:
     """Find the tissue of a slide, or read its outline, and tell what there is to tile.
 
     Parameters
     ----------
     project : Project
     slide_id : str
+    painted : sequence of Region, optional
+        What a person has drawn: becomes the outline first, see `Outline.save`.
     """
-    from weno.features import cost_text, get_encoder, try_out
+    from weno.features import cost_text, quick_encoder, seconds_to_encode
 
     outline = project.outline(slide_id)
     with project.open_slide(slide_id) as slide:
-        regions = outline.regions_of(slide)
-        area = outline.find(slide).area_mm2
-        mpp = slide.mpp or (1.0, 1.0)
-    yield
-    shown = [_simplified(region, _SHOWN_UM / mpp[0]) for region in regions]
-    yield
-    # Trying out a network would load its weights, which may take minutes.
-    built_in = ":" not in project.encoder
-    encoder = get_encoder(project.encoder, device="cpu") if built_in else None
-    grid, seconds = try_out(project, slide_id, encoder)
+        if painted is not None:
+            outline.save(slide, painted)
+        tissue = outline.find(slide)
+        yield
+        grid = tile_grid(slide, project.spec, tissue)
+        tolerance = _SHOWN_UM / (slide.mpp or (1.0, 1.0))[0]
+        shown = [_simplified(r, tolerance) for r in read_regions(outline.path)]
+        yield
+        encoder = quick_encoder(project.encoder)
+        seconds = seconds_to_encode(slide, grid, project.spec, encoder)
     cost = cost_text(
         len(grid), seconds if encoder else None, encoder.dim if encoder else None
     )
-    return Found(shown, grid, f"{area:,.2f} mm² of tissue ({outline.state}): {cost}")
+    text = f"{tissue.area_mm2:,.2f} mm² of tissue ({outline.state}): {cost}"
+    return Found(shown, grid, text, "" if painted is None else hash_of(painted))
 
 
 def _simplified(region: Region, tolerance: float) -> Region:
@@ -187,11 +195,11 @@ class TissueBox(QGroupBox):
         else:
             self._look()
 
-    def _look(self) -> None:
+    def _look(self, painted: Sequence[Region] | None = None) -> None:
         slide_id = self._slide_id()
         if slide_id is not None:
-            say(self.text, "Looking for tissue…")
-            self._job.run(look_for, self._session.project, slide_id)
+            say(self.text, "Looking for tissue…" if painted is None else "Saving…")
+            self._job.run(look_for, self._session.project, slide_id, painted)
 
     def _show(self, found: Found) -> None:
         opened = self._session.opened
@@ -200,30 +208,26 @@ class TissueBox(QGroupBox):
         say(self.text, found.text)
         viewer = self._session.viewer
         self._drop("grid")
-        if (old := self._layer()) is not None:
-            viewer.layers.remove(old)
         data, keywords, _ = grid_layer(found.grid, opened.slide.mpp)
         viewer.add_points(data, **keywords)
+        self._session.files_changed.emit()
+        if (old := self._layer()) is not None:
+            if found.saved:
+                noted_on(old)["shown"] = found.saved
+            if is_edited(old):  # since the job began
+                return
+            viewer.layers.remove(old)
         data, keywords, _ = tissue_layer(found.regions, opened.slide)
         layer = viewer.add_shapes(data, **keywords)
         noted_on(layer)["shown"] = hash_of(drawn_in(layer))
         self._keep_width()
         self._choose_class()
         self._show_choices()
-        self._session.files_changed.emit()
 
     def _save(self) -> None:
-        project, slide_id, layer = (
-            self._session.project,
-            self._slide_id(),
-            self._layer(),
-        )
-        opened = self._session.opened
-        if project is None or slide_id is None or layer is None or opened is None:
-            return
-        with notifying():
-            project.outline(slide_id).save(opened.slide, drawn_in(layer))
-            self._look()
+        layer = self._layer()
+        if layer is not None:
+            self._look(drawn_in(layer))
 
     def _choose_class(self, _: object = None) -> None:
         """Let shapes that are drawn from now on be of the chosen class."""

@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from napari_weno.canvas import of_kind
 from napari_weno.session import session_of, show_dock
 from napari_weno.survey import survey
-from napari_weno.tissue_box import drawn_in
+from napari_weno.tissue_box import drawn_in, is_edited, look_for
 from weno.features import extract, read_header
 from weno.geojson import Region
 from weno.project import Project
@@ -117,6 +117,37 @@ def test_unsaved_edits_wait_for_their_slide(
     qtbot.mouseClick(dock.tissue.find_button, LEFT)
     assert "Save the outline" in dock.tissue.text.text()
     assert len(layer_of(viewer, "tissue").data) == count
+
+
+def test_what_is_drawn_while_it_saves_stays(
+    viewer: Viewer, dock, new_project: Project, qtbot
+) -> None:
+    layer = layer_of(viewer, "tissue")
+    layer.add_polygons([[0, 0], [0, 400], [400, 400], [400, 0]])
+    with qtbot.waitSignal(dock.tissue._job.returned, timeout=60_000):
+        qtbot.mouseClick(dock.tissue.save_button, LEFT)
+        layer.add_polygons([[600, 600], [600, 900], [900, 900], [900, 600]])
+    assert new_project.outline(SLIDE).state == "edited"
+    assert layer_of(viewer, "tissue") is layer
+    assert is_edited(layer)
+    with qtbot.waitSignal(dock.tissue._job.returned, timeout=60_000):
+        qtbot.mouseClick(dock.tissue.save_button, LEFT)
+    assert not is_edited(layer_of(viewer, "tissue"))
+
+
+def test_a_network_is_not_loaded_to_guess_the_time(new_project: Project) -> None:
+    path = new_project.root / "project.toml"
+    text = path.read_text("utf-8")
+    assert 'encoder = "texture"' in text
+    path.write_text(text.replace('encoder = "texture"', 'encoder = "uni"'), "utf-8")
+    job = look_for(Project.open(new_project.root), SLIDE)
+    while True:
+        try:
+            next(job)
+        except StopIteration as stop:
+            found = stop.value
+            break
+    assert found.text.endswith(f"{len(found.grid):,} tiles")
 
 
 def test_a_damaged_outline_is_told(viewer: Viewer, new_project: Project, qtbot) -> None:
