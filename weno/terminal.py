@@ -8,6 +8,7 @@ import inspect
 import json
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, get_type_hints
 
 import typer
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+ProjectArgument = Annotated[
+    Path, typer.Argument(metavar="PROJECT", help="Project folder.", show_default="here")
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object as the last line.")
 ]

@@ -59,7 +59,7 @@ ENTRANCES = {
     "demo",
     "encoder_commands",
 }
-ENTRANCES |= {"extract_commands", "fit_commands", "tissue_commands"}
+ENTRANCES |= {"extract_commands", "fit_commands", "init_command", "tissue_commands"}
 
 #: What of napari a module of the face may import when it runs.
 BACKGROUND = {"napari.qt.threading", "napari.utils.notifications"}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from weno.errors import WenoError
 from weno.features.estimate import duration, seconds_to_encode
+from weno.features.extraction import chosen
 from weno.tiles import tile_grid
 
 if TYPE_CHECKING:
@@ -83,9 +84,7 @@ def find_tissue(
     ProjectError
         If the project has no such slide.
     """
-    ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
-    for slide_id in ids:
-        project.slide(slide_id)
+    ids = chosen(project, slide_ids)
     reports = []
     for number, slide_id in enumerate(ids, 1):
         report = TissueReport(slide_id, number, len(ids))

@@ -1,0 +1,119 @@
+"""``weno init``: a project of slides, or of features that others have extracted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from weno import encoder_commands, extract_commands
+from weno.errors import WenoError
+from weno.terminal import ProjectArgument, complain, say
+
+
+def init(
+    project: ProjectArgument = Path(),
+    slides: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with the columns slide_id, path, label (0, 1, the name of a "
+            "class or empty) and, if wanted, patient_id, split, mpp; or a folder to "
+            "search for slides. With --features it may lack paths, or be left out."
+        ),
+    ] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of features that TRIDENT or CLAM has made: take them over."
+        ),
+    ] = None,
+    tile_um: Annotated[
+        float | None,
+        typer.Option(
+            help="Side of a tile in µm.  [default: 128, or what --features says]",
+            show_default=False,
+        ),
+    ] = None,
+    tile_mpp: Annotated[
+        float | None,
+        typer.Option(
+            help="µm per pixel to encode at.  [default: 0.5, or what --features says]",
+            show_default=False,
+        ),
+    ] = None,
+    icc: Annotated[
+        bool,
+        typer.Option("--icc", help="Turn colours into sRGB by the ICC profiles."),
+    ] = False,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="What turns tiles into features: texture, a name that `weno encoders` "
+            "lists, timm:NAME, hf:NAME_OR_FOLDER.  [default: texture, or what "
+            "--features says]",
+            show_default=False,
+        ),
+    ] = None,
+    classes: Annotated[
+        str,
+        typer.Option(
+            help="Names of the negative and the positive class, or of more than two."
+        ),
+    ] = "negative,positive",
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            help="Of more than two classes the one to tell from all others.  "
+            "[default: the last]",
+            show_default=False,
+        ),
+    ] = None,
+) -> dict[str, Any]:
+    """Make a project folder from a CSV, a folder of slides or features of others."""
+    from weno.features import check_name
+    from weno.project import Project
+    from weno.tiles import TileSpec
+
+    names = tuple(name.strip() for name in classes.split(","))
+    if len(names) < 2 or not all(names):
+        raise WenoError(
+            f"--classes needs two names or more, as normal,tumour: {classes!r}"
+        )
+    if features is not None:
+        return extract_commands.adopt_features(
+            project,
+            features,
+            slides,
+            encoder=encoder,
+            tile_um=tile_um,
+            tile_mpp=tile_mpp,
+            class_names=names,
+            positive=positive,
+        )
+    encoder = encoder or "texture"
+    check_name(encoder)
+    if slides is None:
+        raise WenoError("give --slides CSV_OR_FOLDER, or --features FOLDER, or both")
+    encoder = encoder or "texture"
+    check_name(encoder)
+    made = Project.create(
+        project,
+        slides,
+        spec=TileSpec(tile_um=tile_um or 128.0, mpp=tile_mpp or 0.5, icc=icc),
+        encoder=encoder,
+        class_names=names,
+        positive=positive,
+    )
+    found = [row.class_index for row in made.slides]
+    counts = {
+        "slides": len(found),
+        **{name: found.count(index) for index, name in enumerate(made.classes)},
+        "unlabelled": found.count(None),
+    }
+    told = ", ".join(f"{count} {name}" for name, count in counts.items())
+    say(f"Made {made.root}: {told}. Next: weno extract")
+    advice = encoder_commands.tile_advice(encoder, made.spec)
+    if advice:
+        complain(encoder, advice)
+    return {"project": str(made.root), "advice": advice, **counts}
