@@ -64,6 +64,7 @@ class CohortWidget(Dock):
         self.table = SlideTable()
         self.tissue = TissueBox(self._session)
         self.prepare = PrepareBox(self._session)
+        self.tissue.saved.connect(self.prepare.refresh)
         self._survey = QuietJob(self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)

@@ -78,13 +78,13 @@ class PrepareBox(QGroupBox):
         """Say which slides of the project have no features yet."""
         if slide_ids != self._unprepared:
             self._unprepared = slide_ids
-            self._refresh()
+            self.refresh()
 
     def forget_failures(self) -> None:
         """Forget what failed: another project is open."""
         self._failed = {}
         say(self.failures, "")
-        self._refresh()
+        self.refresh()
 
     def _lay_out(self) -> None:
         form = QFormLayout(self)
@@ -103,9 +103,9 @@ class PrepareBox(QGroupBox):
     def _connect(self) -> None:
         listen(self, self._session.slide_changed, self._on_slide)
         listen(self, self._session.project_changed, self._on_slide)
-        listen(self, self._session.selected_changed, self._refresh)
+        listen(self, self._session.selected_changed, self.refresh)
         self.add_button.clicked.connect(self._add_open_slide)
-        self.choice.currentIndexChanged.connect(self._refresh)
+        self.choice.currentIndexChanged.connect(self.refresh)
         self._estimate.reported.connect(self._show_estimate)
         self._estimate.returned.connect(self._show_estimate)
         self._estimate.failed.connect(lambda error: say(self.preview, str(error)))
@@ -131,9 +131,9 @@ class PrepareBox(QGroupBox):
         self.add_button.setVisible(stranger)
         if opened is not None and stranger:
             self.add_button.setText(f"Add {_shortened(opened.name)} to the project")
-        self._refresh()
+        self.refresh()
 
-    def _refresh(self, _: object = None) -> None:
+    def refresh(self, _: object = None) -> None:
         """Show the choices, and ask for a new estimate."""
         from weno.features import estimate
 
@@ -220,7 +220,7 @@ class PrepareBox(QGroupBox):
 
     def _on_end(self) -> None:
         self._session.files_changed.emit()
-        self._refresh()
+        self.refresh()
 
     def _show_failures(self) -> None:
         told = [f"{name}: {why}" for name, why in self._failed.items()]

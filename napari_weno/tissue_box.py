@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QGroupBox, QHBoxLayout, QPushButton, QVBoxLayout
 
 from napari_weno.canvas import noted_on, of_kind
@@ -104,6 +105,9 @@ class TissueBox(QGroupBox):
     ----------
     session : Session
     """
+
+    #: An outline was saved: other tiles are going to be cut.
+    saved = Signal()
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__("Tissue", parent)
@@ -211,6 +215,8 @@ class TissueBox(QGroupBox):
         data, keywords, _ = grid_layer(found.grid, opened.slide.mpp)
         viewer.add_points(data, **keywords)
         self._session.files_changed.emit()
+        if found.saved:
+            self.saved.emit()
         if (old := self._layer()) is not None:
             if found.saved:
                 noted_on(old)["shown"] = found.saved

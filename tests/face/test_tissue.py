@@ -97,6 +97,26 @@ def test_what_is_drawn_is_what_is_tiled(
     assert read_header(new_project.features_path(SLIDE)).shape[0] == 12 != before
 
 
+def test_a_saved_outline_changes_what_preparing_takes(
+    viewer: Viewer, dock, new_project: Project, qtbot
+) -> None:
+    prepare = dock.prepare
+
+    def told(count: int) -> bool:
+        return prepare.preview.text().startswith(f"{count:,} tiles in 1 slide")
+
+    prepare.choice.setCurrentIndex(0)
+    before = len(grid_of(new_project))
+    qtbot.waitUntil(lambda: told(before), timeout=60_000)
+    layer = layer_of(viewer, "tissue")
+    layer.selected_data = set(range(len(layer.data)))
+    layer.remove_selected()
+    layer.add_rectangles([[-0.5, -0.5], [-0.5, 511.5], [511.5, 511.5], [511.5, -0.5]])
+    qtbot.mouseClick(dock.tissue.save_button, LEFT)
+    qtbot.waitUntil(lambda: told(16), timeout=60_000)
+    assert before != 16
+
+
 def test_unsaved_edits_wait_for_their_slide(
     viewer: Viewer, dock, new_project: Project, qtbot
 ) -> None:
