@@ -338,6 +338,25 @@ def test_extraction_follows_the_outline(project: Project) -> None:
     assert read_header(path).outline == outline.hash
 
 
+def test_extraction_follows_the_regions(project: Project) -> None:
+    settings = project.root / "project.toml"
+    settings.write_text(settings.read_text("utf-8") + '\n[regions]\noutside = ["N"]\n')
+    project = Project.open(project.root)
+    path = project.features_path("two")
+    deque(extract(project), maxlen=0)
+    before = read_features(path)
+    regions = project.outline("two").regions
+    assert regions is not None
+    y, x = (before.origins[0] + 10).tolist()
+    write(regions, square(y, x, 20, "N"))
+    with pytest.raises(FeatureError, match=r"two: tiled by the outline .* run extract"):
+        read_slide_header(project, "two")
+    deque(extract(project), maxlen=0)
+    read_slide_header(project, "two")
+    after = read_features(path)
+    assert after.origins.tolist() == before.origins[1:].tolist()
+
+
 def test_quality_and_level_are_kept(project: Project) -> None:
     deque(extract(project), maxlen=0)
     features = read_features(project.features_path("two"))
