@@ -31,7 +31,7 @@ from dask.system import CPU_COUNT
 from torch.utils.data import DataLoader, Dataset
 
 from weno.features import TextureEncoder, TimmEncoder, extract_slide
-from weno.features._pipeline import BatchSize
+from weno.features._pipeline import BatchSize, Work
 from weno.slides import open_slide
 from weno.tiles import TileSpec, TissueMask, read_tiles, tile_grid
 
@@ -55,7 +55,7 @@ _ROW = 48  # tiles in a row of the tissue
 
 
 class Watched:
-    """An encoder, and how long it has been at work."""
+    """An encoder, and how long it has been at work, in all threads."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.name, self.dim = encoder.name, encoder.dim
@@ -146,7 +146,8 @@ def extracting(
     """Tiles a second of `extract_slide`, and the share of time the encoder waits."""
     kind = WatchedTexture if isinstance(encoder, TextureEncoder) else Watched
     watched = kind(encoder)
-    at_once = CPU_COUNT if isinstance(encoder, TextureEncoder) else 1
+    work = Work(slide, tile_grid(slide, SPEC, mask), SPEC, encoder, batch)
+    at_once = work.readers()[0] if work.concurrent else 1
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.h5"
         start = time.perf_counter()
@@ -219,8 +220,8 @@ def row(path: Path, name: str, count: int, given: argparse.Namespace) -> str:
     own, speed, waits, without, with_workers, share, gain, gain_of_workers = (
         median(column) for column in zip(*rounds, strict=True)
     )
-    # Threads of the built-in encoder read their tiles themselves.
-    waiting = f"{waits:.0%}" if name in NETWORKS else ""
+    # On a CPU the threads that encode read their tiles themselves.
+    waiting = f"{waits:.0%}" if encoder.device != "cpu" else ""
     return (
         f"| {name} | {count} | {batch.tiles} | {own:,.0f} | {speed:,.0f} | {share:.0%} "
         f"| {waiting} | {without:,.0f} | {gain:.1f} x | {with_workers:,.0f} "

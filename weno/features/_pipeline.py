@@ -1,8 +1,8 @@
 """From the tiles of a slide to features on disk, so that the encoder never waits.
 
-The built-in encoder computes on one core: each of several threads reads a batch,
-encodes it and commits it. A network has the device for itself: several threads decode,
-one hands over batches. On a GPU the next one is handed over before the last one's
+On the processor each of several threads reads a batch, encodes it and commits it, with
+its share of the cores to compute on: nobody waits for anybody. A GPU is one for all:
+several threads decode, one hands over batches, the next one before the last one's
 features are asked for, so that there is always something to do.
 """
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from dask.system import CPU_COUNT
+from threadpoolctl import threadpool_limits
 
 from weno.errors import FeatureError, OutOfMemory
 from weno.features.texture import TextureEncoder
@@ -43,7 +44,8 @@ _BATCH_BYTES = 2**27
 _AHEAD = 2  # batches that are decoded or being decoded while one is encoded
 _REPORT_S = 0.1
 
-_ON_CPU = 16  # tiles in a batch; few, so that a slow encoder can be stopped in time
+_ON_CPU = 8  # tiles in a batch; few, so that a slow network can be stopped in time
+_NETWORKS_AT_ONCE = 4  # on the processor; each has its activations in memory
 _ON_GPU = 32  # to begin with
 _LARGEST = 1024
 _MEASURED_S = 0.3
@@ -66,7 +68,8 @@ class BatchSize:
 
     def __init__(self, encoder: Encoder, fixed: int | None = None) -> None:
         on_gpu = encoder.device != "cpu"
-        self.tiles = fixed or (_ON_GPU if on_gpu else _ON_CPU)
+        on_cpu = _PIECE if isinstance(encoder, TextureEncoder) else _ON_CPU
+        self.tiles = fixed or (_ON_GPU if on_gpu else on_cpu)
         self._grows = on_gpu and fixed is None
         self._bound = _LARGEST
         self._best = 0.0  # tiles a second, of the last size
@@ -141,8 +144,7 @@ class Work:
     encoder : Encoder
     batch : BatchSize
     threads : int or None
-        That decode; as many as there are cores if None, fewer where the encoder needs
-        these itself.
+        That read, and on the processor encode; as many as there are cores if None.
     """
 
     slide: Slide
@@ -154,8 +156,8 @@ class Work:
 
     @property
     def concurrent(self) -> bool:
-        """Whether several threads may encode at a time."""
-        return isinstance(self.encoder, TextureEncoder)
+        """Whether each thread encodes what it has read."""
+        return self.encoder.device == "cpu"
 
     @property
     def tile_bytes(self) -> float:
@@ -165,8 +167,9 @@ class Work:
 
     def readers(self) -> tuple[int, int]:
         """Return how many threads are to read, and how many tiles each at a time."""
-        spared = not self.concurrent and self.encoder.device == "cpu"
-        threads = self.threads or (max(2, CPU_COUNT // 8) if spared else CPU_COUNT)
+        threads = self.threads or CPU_COUNT
+        if self.concurrent and not isinstance(self.encoder, TextureEncoder):
+            threads = min(threads, _NETWORKS_AT_ONCE)
         bound = max(1, int(_READ_BYTES / self.tile_bytes))  # tiles in memory
         threads = min(threads, bound)
         return threads, min(_PIECE, bound // threads)
@@ -198,7 +201,7 @@ def encode_missing(work: Work, parts: Parts) -> Generator[int]:
     if work.concurrent:
         count, most = work.readers()
         work.batch.fit(most)
-        job = _on_cores(work, parts, stop)
+        job = _on_cores(work, parts, stop, max(1, CPU_COUNT // count))
     else:
         work.batch.fit(max(1, _BATCH_BYTES // (3 * work.spec.tile_px**2)))
         count, job = 1, _on_device(work, parts, stop)
@@ -217,21 +220,23 @@ def encode_missing(work: Work, parts: Parts) -> Generator[int]:
         pool.shutdown(wait=True)
 
 
-def _on_cores(work: Work, parts: Parts, stop: threading.Event) -> Callable[[], None]:
-    """Return what each of several threads does with an encoder that is all theirs."""
+def _on_cores(
+    work: Work, parts: Parts, stop: threading.Event, cores: int
+) -> Callable[[], None]:
+    """Return what each of several threads does that compute on so many cores each."""
     lock = threading.Lock()
     batches = _cut(parts.missing(), work.batch)
 
     def job() -> None:
-        while not stop.is_set():
-            with lock:
-                batch = next(batches, None)
-            if batch is None:
-                return
-            pixels = work.read(batch)
-            features = work.encoder.encode(pixels)
-            kept = work.columns(batch, features, tile_quality(pixels))
-            parts.commit(batch.start, kept)
+        feeder = _Feeder(work, parts)
+        with threadpool_limits(cores, "openmp"):  # of this thread alone
+            while not stop.is_set():
+                with lock:
+                    tiles = next(batches, None)
+                if tiles is None:
+                    return
+                pixels = work.read(tiles)
+                feeder.feed(_Batch(tiles, pixels, tile_quality(pixels)))
 
     return job
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Encoder(Protocol):
     """Turns tiles into features; a tile's features depend on that tile alone.
 
-    Not for two threads at a time.
+    On the processor several threads may encode at a time, on other devices one.
     """
 
     @property

@@ -78,6 +78,9 @@ class NeuralEncoder:
         network.eval().requires_grad_(False)
         _round_weights(network, self._type)
         self._network = self._in_memory(lambda: network.to(self._device), "its weights")
+        if self._device.type == "cpu":
+            # A third faster in convolutions: the colours of a pixel lie together.
+            self._network.to(memory_format=torch.channels_last)
 
     def encode(self, tiles: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Turn RGB tiles of shape (N, H, W, 3) into features of shape (N, F).
