@@ -195,8 +195,8 @@ def _heatmap(
             "name": name,
             "scale": (grid.stride_l0[0] * mpp_y, grid.stride_l0[1] * mpp_x),
             "translate": (
-                (grid.tile_l0[0] - 1) / 2 * mpp_y,
-                (grid.tile_l0[1] - 1) / 2 * mpp_x,
+                (grid.start[0] + (grid.tile_l0[0] - 1) / 2) * mpp_y,
+                (grid.start[1] + (grid.tile_l0[1] - 1) / 2) * mpp_x,
             ),
             "units": ("um", "um"),
             "contrast_limits": limits,
