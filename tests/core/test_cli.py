@@ -119,6 +119,11 @@ def test_project_defaults_to_the_current_folder(
         (["fit", ".", "--val", "2"], "val is 2.0, not in"),
         (["predict", "a", "b"], "one project at a time"),
         (["predict", "--model", "m"], "no slide given"),
+        (["predict", "--model", "m", "--run", "r", "s.svs"], "are for projects"),
+        (["predict", "--model", "m", "--bags", "b", "--mpp", "1"], "no --mpp"),
+        (["predict", "--labels-first"], "go with --bags"),
+        (["predict", "--mpp", "1"], "in slides.csv"),
+        (["fit", "--bags", "b.csv", "--out", "r", "--name", "x"], "are for projects"),
         (["view", "nothing.svs"], "is not a project"),
     ],
 )
