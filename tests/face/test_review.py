@@ -97,12 +97,24 @@ def review(viewer: Viewer) -> ReviewWidget:
     return widget
 
 
+def seen(qtbot, review: ReviewWidget) -> None:
+    """Wait until the tile asked about is in the dock and its slide on the canvas."""
+    qtbot.waitUntil(lambda: review.settled, timeout=20_000)
+
+
+def answer(qtbot, review: ReviewWidget, *keys: str) -> None:
+    for key in keys:
+        seen(qtbot, review)
+        qtbot.keyClick(review.page, key)
+
+
 def begin(qtbot, review: ReviewWidget, *, tiles: int = 6, audit: int = 0) -> None:
     review.setup.reviewer.setText("ada")
     review.setup.limit.setValue(tiles)
     review.setup.audit.setValue(audit)
     qtbot.mouseClick(review.setup.job.button, LEFT)
     qtbot.waitUntil(lambda: review.round is not None, timeout=20_000)
+    seen(qtbot, review)
 
 
 def test_an_empty_dock_says_what_to_do(
@@ -138,7 +150,6 @@ def test_tiles_are_answered_by_keys_and_saved(
     assert not any(layer.visible for layer in session.overlays())
     assert page.values.isHidden()
     assert session.tile is None
-    qtbot.waitUntil(lambda: page.crop.shown == first.tile, timeout=10_000)
     frame = viewer.layers["tile asked about"]
     np.testing.assert_allclose(
         frame.data[0],
@@ -155,6 +166,7 @@ def test_tiles_are_answered_by_keys_and_saved(
     assert page.counts.text() == "1 of 6 · 1 tumour"
     second = review.round.item
     assert second.tile.slide_id != first.tile.slide_id
+    seen(qtbot, review)
     assert session.opened.slide_id == second.tile.slide_id
 
     # A click on the canvas, which chooses a tile, tells no dock its values.
@@ -166,11 +178,12 @@ def test_tiles_are_answered_by_keys_and_saved(
     qtbot.keyClick(page, "z")
     qtbot.keyClick(page, "z")
     assert review.round.item == first
+    seen(qtbot, review)
     assert session.opened.slide_id == first.tile.slide_id
     assert page.counts.text() == "0 of 6"
     qtbot.keyClick(page, "z", Qt.KeyboardModifier.ShiftModifier)
     assert page.counts.text() == "1 of 6 · 1 tumour"
-    qtbot.keyClick(page, "u")
+    answer(qtbot, review, "u")
     assert [(e["action"], e["verdict"]) for e in events(predicted)] == [
         ("answer", "positive"),
         ("answer", "negative"),
@@ -183,8 +196,10 @@ def test_tiles_are_answered_by_keys_and_saved(
 
     # The buttons do what the keys do.
     while not review.round.finished:
+        seen(qtbot, review)
         qtbot.mouseClick(page.buttons["negative"], LEFT)
-    assert "All 6 tiles are answered" in page.last.text()
+    assert "All 6 tiles are answered" in page.finished.text()
+    seen(qtbot, review)
     candidates = viewer.layers["candidates"]
     at = list(candidates.features["tile"]).index(review.round.item.index)
     assert candidates.features["verdict"][at] == "negative"
@@ -196,9 +211,11 @@ def test_tiles_are_answered_by_keys_and_saved(
     qtbot.mouseClick(page.end, LEFT)
     assert [layer.name for layer in session.overlays() if layer.visible] == shown
     assert "tile asked about" not in viewer.layers
-    qtbot.mouseClick(review.csv, LEFT)
+    qtbot.mouseClick(review.answers.csv, LEFT)
     csv = predicted.review_dir / "exports" / "verdicts.csv"
-    qtbot.waitUntil(lambda: str(csv) in review.exports.text.text(), timeout=10_000)
+    qtbot.waitUntil(
+        lambda: str(csv) in review.answers.exports.text.text(), timeout=10_000
+    )
     assert len(csv.read_text().splitlines()) == 7
 
 

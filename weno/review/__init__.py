@@ -13,7 +13,12 @@ from weno.review.queue import (
     read_queue,
     write_queue,
 )
-from weno.review.reviewers import Agreement, agreement, training_verdicts
+from weno.review.reviewers import (
+    Agreement,
+    agreement,
+    audited_tiles,
+    training_verdicts,
+)
 from weno.review.verdicts import ReviewLog, ReviewStore, read_verdicts
 
 __all__ = [
@@ -28,6 +33,7 @@ __all__ = [
     "ReviewTile",
     "Verdict",
     "agreement",
+    "audited_tiles",
     "build_queue",
     "queue_names",
     "queue_path",
