@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from weno.errors import ReviewError
@@ -91,7 +92,7 @@ class ReviewRound:
 
     def _next_open(self, start: int) -> int | None:
         """Return the first position without an answer, going round at the end."""
-        for k in (*range(start, len(self._given)), *range(start)):
+        for k in chain(range(start, len(self._given)), range(start)):
             if self._given[k] is None:
                 return k
         return None

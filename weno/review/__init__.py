@@ -13,6 +13,17 @@ from weno.review.queue import (
     read_queue,
     write_queue,
 )
+from weno.review.regions import (
+    COVERED,
+    IGNORED,
+    covered_tiles,
+    import_regions,
+    labelled_path,
+    read_labelled,
+    region_verdicts,
+    verdict_of,
+    write_labelled,
+)
 from weno.review.reviewers import (
     Agreement,
     agreement,
@@ -22,6 +33,8 @@ from weno.review.reviewers import (
 from weno.review.verdicts import ReviewLog, ReviewStore, read_verdicts
 
 __all__ = [
+    "COVERED",
+    "IGNORED",
     "VERDICT_COLORS",
     "Agreement",
     "Kind",
@@ -35,12 +48,19 @@ __all__ = [
     "agreement",
     "audited_tiles",
     "build_queue",
+    "covered_tiles",
+    "import_regions",
+    "labelled_path",
     "queue_names",
     "queue_path",
+    "read_labelled",
     "read_queue",
     "read_verdicts",
+    "region_verdicts",
     "training_verdicts",
+    "verdict_of",
     "write_csv",
     "write_geojson",
+    "write_labelled",
     "write_queue",
 ]
