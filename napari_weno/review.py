@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QMainWindow, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_weno.answers_box import AnswersBox
 from napari_weno.curtain import Curtain
 from napari_weno.docks import Dock, listen, say
 from napari_weno.key_editor import chosen_keys
-from napari_weno.review_keys import ReviewKeys
+from napari_weno.regions_box import RegionsBox
+from napari_weno.review_keys import ReviewKeys, canvas_beside
 from napari_weno.review_page import SHOWN_ANSWERS, ReviewPage
 from napari_weno.review_round import (
     ReviewRound,
@@ -65,6 +66,7 @@ class ReviewWidget(Dock):
         self._keys = ReviewKeys(parent=self)
         self.setup = ReviewSetup(self._session)
         self.answers = AnswersBox(self._session)
+        self.regions = RegionsBox(self._session)
         self.page = ReviewPage()
         self._canvas = QTimer(self)
         self._canvas.setSingleShot(True)
@@ -92,6 +94,7 @@ class ReviewWidget(Dock):
         start.setContentsMargins(0, 0, 0, 0)
         start.addWidget(self.setup)
         start.addWidget(self.answers)
+        start.addWidget(self.regions)
         contents = QWidget()
         layout = QVBoxLayout(contents)
         layout.addWidget(self.start)
@@ -388,10 +391,7 @@ class ReviewWidget(Dock):
 
     def _take_canvas_keys(self, wanted: bool) -> None:
         """Take the keys from the canvas, or give napari its own back."""
-        window = self.parentWidget()
-        while window is not None and not isinstance(window, QMainWindow):
-            window = window.parentWidget()
-        canvas = window.centralWidget() if window is not None else None
+        canvas = canvas_beside(self)
         if canvas is None:
             return
         if wanted:

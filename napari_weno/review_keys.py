@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QKeyEvent, QKeySequence
-from qtpy.QtWidgets import QAbstractSpinBox, QKeySequenceEdit, QLineEdit, QWidget
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QKeySequenceEdit,
+    QLineEdit,
+    QMainWindow,
+    QWidget,
+)
 
 from weno.errors import ReviewError
 
@@ -222,3 +228,11 @@ class ReviewKeys(QObject):
         held, self._held = self._held, None
         if held is not None:
             self.released.emit(held.action)
+
+
+def canvas_beside(widget: QWidget) -> QWidget | None:
+    """Return what is in the middle of the window that a dock belongs to."""
+    window = widget.parentWidget()
+    while window is not None and not isinstance(window, QMainWindow):
+        window = window.parentWidget()
+    return None if window is None else window.centralWidget()
