@@ -70,6 +70,7 @@ class RegionsBox(QGroupBox):
         self._session = session
         self._tiles: dict[str, Tiles] = {}
         self._shown_before_blind = False
+        self._note = ""
         self.draw = QPushButton("Draw regions")
         self.load = QPushButton("Import…")
         self.class_name = QComboBox()
@@ -254,8 +255,9 @@ class RegionsBox(QGroupBox):
         self._begin_drawing()
         self._soon.start(0)
         self._show_choices()
-        if unknown:
-            say(self.text, f"{unknown:,} of {len(more):,} got the class {chosen}.")
+        self._note = (
+            f" {unknown:,} of {len(more):,} got the class {chosen}." if unknown else ""
+        )
 
     def _append(self, layer: Shapes, regions: Sequence[Region], positive: str) -> None:
         if not regions:
@@ -326,6 +328,8 @@ class RegionsBox(QGroupBox):
         """Count in the background what the regions cover now."""
         layer, slide_id = self.layer(), self._slide_id()
         if layer is not None and slide_id is not None:
+            if slide_id not in self._tiles:
+                say(self.text, "Looking for the tiles of this slide…")
             self._count.run(
                 count_tiles,
                 self._session.project,
@@ -346,7 +350,7 @@ class RegionsBox(QGroupBox):
             for column, text in enumerate((region.name, f"{tiles:,}")):
                 self.table.setItem(row, column, QTableWidgetItem(text))
         fit_columns(self.table)
-        state = " Not saved yet." if is_edited(layer) else ""
+        state = f" Not saved yet.{self._note}" if is_edited(layer) else ""
         say(self.text, cover.text + state)
 
     def _on_row(self, row: int, *_: int) -> None:

@@ -95,6 +95,7 @@ class ReviewWidget(Dock):
         start.addWidget(self.setup)
         start.addWidget(self.answers)
         start.addWidget(self.regions)
+        start.addStretch()
         contents = QWidget()
         layout = QVBoxLayout(contents)
         layout.addWidget(self.start)

@@ -15,6 +15,7 @@ from weno.review import (
     agreement,
     audited_tiles,
     build_queue,
+    labelled_slides,
     read_verdicts,
     training_verdicts,
     write_csv,
@@ -75,11 +76,14 @@ def take_stock(project: Project) -> Generator[None, None, Standing]:
             f"{positive}, {counts[Verdict.NEGATIVE]:,} {negative}."
         )
     if unsure := counts[Verdict.UNSURE]:
-        told.append(f"{unsure:,} unsure or contradictory: these tiles are left out.")
+        told.append(f"{unsure:,} unsure or contradictory: left out.")
     if audit:
-        told.append(f"{len(audit):,} audit tiles only measure the model.")
+        told.append(f"{len(audit):,} for the audit: these only measure the model.")
+    if drawn := len(labelled_slides(project.review_dir)):
+        told.append(f"Slides with regions, which train it too: {drawn:,}.")
     yield
-    return Standing(" ".join(told), "\n".join(_agreements(logs)), sure > 0)
+    trains = sure > 0 or drawn > 0
+    return Standing(" ".join(told), "\n".join(_agreements(logs)), trains)
 
 
 def _agreements(logs: Mapping[str, ReviewLog]) -> Generator[str, None, None]:

@@ -22,6 +22,7 @@ from weno.review import (
     covered_tiles,
     import_regions,
     labelled_path,
+    labelled_slides,
     read_labelled,
     region_verdicts,
     write_labelled,
@@ -119,6 +120,7 @@ def test_a_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
     path = labelled_path(tmp_path, "a")
     regions = [box(1, 2, 30, 40, "tumour"), box(0, 0, 9, 9, "ignore")]
     write_labelled(path, regions, "hash", "tumour")
+    assert labelled_slides(tmp_path) == ["a"]
     again = read_labelled(path, "hash", CLASSES)
     assert [region.name for region in again] == ["tumour", "ignore"]
     np.testing.assert_array_equal(again[0].rings[0], regions[0].rings[0])

@@ -116,7 +116,9 @@ def test_a_file_of_asap_is_imported(
     # What has no class of the project gets the one that is chosen, and that is said.
     names = [region.name for region in regions_in(regions.layer())]
     assert names == ["normal", "tumour"]
-    assert "1 of 2 got the class tumour" in regions.text.text()
+    qtbot.waitUntil(
+        lambda: "1 of 2 got the class tumour" in regions.text.text(), timeout=60_000
+    )
     assert stored(predicted) == []
 
 

@@ -53,6 +53,17 @@ def labelled_path(folder: Path, slide_id: str) -> Path:
     return folder / "regions" / f"{safe_name(slide_id, 'slide')}.geojson"
 
 
+def labelled_slides(folder: Path) -> list[str]:
+    """Return the ids of the slides that have labelled regions.
+
+    Parameters
+    ----------
+    folder : Path
+        ``review/`` of a project.
+    """
+    return sorted(path.stem for path in (folder / "regions").glob("[!.]*.geojson"))
+
+
 def read_labelled(
     path: Path, content_hash: str, classes: Sequence[str]
 ) -> list[Region]:
