@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_weno.layers import METADATA_KEY, outline_layer, verdict_marks
 from napari_weno.streaming import show
 
@@ -39,7 +41,9 @@ def update_slide(layer: Image, data: Any, keywords: Mapping[str, Any]) -> None:
     set on the overlays.
     """
     show(layer, data)
-    layer.scale, layer.units = keywords["scale"], keywords["units"]
+    if not np.array_equal(layer.scale, keywords["scale"]):
+        layer.scale = keywords["scale"]
+    layer.units = keywords["units"]
     layer.name, layer.metadata = keywords["name"], keywords["metadata"]
 
 
@@ -76,8 +80,11 @@ def put(viewer: Viewer, layer_data: LayerData) -> None:
 
 def _update(layer: Layer, data: Any, keywords: dict[str, Any], kind: str) -> None:
     layer.data = data
-    layer.scale = keywords.get("scale", layer.scale)
-    layer.translate = keywords.get("translate", layer.translate)
+    for name in ("scale", "translate"):
+        value = keywords.get(name)
+        # napari works out the whole scene anew, even for what stays as it is.
+        if value is not None and not np.array_equal(value, getattr(layer, name)):
+            setattr(layer, name, value)
     if kind == "image":
         _set_limits(layer, keywords)
     layer.metadata = keywords["metadata"]

@@ -5,6 +5,7 @@ What there is, with titles and defaults, stands in the manifest. Main thread onl
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from napari.settings import get_plugin_settings, get_settings
 from weno.slides import SLIDE_SUFFIXES, screen_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 PLUGIN = "napari-weno"
 _MB = 2**20
@@ -34,6 +35,23 @@ def slide_preferences() -> Any:
         return get_plugin_settings(PLUGIN).slides
     except KeyError:
         return _Defaults()
+
+
+def review_keys() -> dict[str, str]:
+    """Return the keys of the review by action; empty for what is not chosen."""
+    try:
+        chosen = get_plugin_settings(PLUGIN).review_keys
+    except KeyError:
+        return {}
+    return {name: str(value) for name, value in chosen.model_dump().items() if value}
+
+
+def keep_review_keys(keys: Mapping[str, str]) -> None:
+    """Keep the keys of the review, by action."""
+    with suppress(KeyError):
+        chosen = get_plugin_settings(PLUGIN).review_keys
+        for name, value in keys.items():
+            setattr(chosen, name, value)
 
 
 def apply_preferences() -> None:

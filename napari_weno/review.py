@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error
-from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QMainWindow,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_weno.answers_box import AnswersBox
 from napari_weno.curtain import Curtain
 from napari_weno.docks import Dock, listen, say
-from napari_weno.jobs import JobBar
-from napari_weno.review_jobs import export_csv, export_geojson
-from napari_weno.review_keys import ReviewKeys
+from napari_weno.key_editor import chosen_keys
+from napari_weno.regions_box import RegionsBox
+from napari_weno.review_keys import ReviewKeys, canvas_beside
 from napari_weno.review_page import SHOWN_ANSWERS, ReviewPage
 from napari_weno.review_round import (
     ReviewRound,
@@ -29,6 +25,7 @@ from napari_weno.review_round import (
 from napari_weno.review_setup import ReviewSetup
 from napari_weno.session import session_of
 from weno.errors import ReviewError, WenoError
+from weno.prediction import read_prediction
 from weno.review import (
     ReviewStore,
     Verdict,
@@ -40,11 +37,15 @@ from weno.review import (
 if TYPE_CHECKING:
     import napari.viewer
 
+    from napari_weno.review_keys import Key
     from napari_weno.session import Session
+    from weno.prediction import Prediction
     from weno.review import Queue, QueueItem, ReviewTile
 
 _BLIND, _HELD = "blind", "held"
 _VALUES = "values"
+_AHEAD = 2  # tiles that are read before they are asked for
+_CANVAS_MS = 60
 
 
 class ReviewWidget(Dock):
@@ -64,10 +65,12 @@ class ReviewWidget(Dock):
         self._curtain = Curtain(self._session)
         self._keys = ReviewKeys(parent=self)
         self.setup = ReviewSetup(self._session)
+        self.answers = AnswersBox(self._session)
+        self.regions = RegionsBox(self._session)
         self.page = ReviewPage()
-        self.exports = JobBar("")
-        self.csv = QPushButton("Export CSV")
-        self.geojson = QPushButton("Export GeoJSON")
+        self._canvas = QTimer(self)
+        self._canvas.setSingleShot(True)
+        self._canvas.setInterval(_CANVAS_MS)
         self._lay_out()
         self._connect()
         self._on_project()
@@ -77,19 +80,22 @@ class ReviewWidget(Dock):
         """The queue being answered, None between reviews."""
         return self._round
 
+    @property
+    def settled(self) -> bool:
+        """Whether dock and canvas have come to the tile asked about."""
+        if self._round is None or self._canvas.isActive():
+            return False
+        tile = self._round.item.tile
+        return self.page.crop.shown == tile and self._is_open(tile)
+
     def _lay_out(self) -> None:
-        self.exports.button.hide()
-        self.csv.setToolTip("All reviewers' answers as one table, in review/exports")
-        self.geojson.setToolTip("One file per slide that QuPath opens, same folder")
-        row = QHBoxLayout()
-        row.addWidget(self.csv)
-        row.addWidget(self.geojson)
         self.start = QWidget()
         start = QVBoxLayout(self.start)
         start.setContentsMargins(0, 0, 0, 0)
         start.addWidget(self.setup)
-        start.addLayout(row)
-        start.addWidget(self.exports)
+        start.addWidget(self.answers)
+        start.addWidget(self.regions)
+        start.addStretch()
         contents = QWidget()
         layout = QVBoxLayout(contents)
         layout.addWidget(self.start)
@@ -100,7 +106,6 @@ class ReviewWidget(Dock):
     def _connect(self) -> None:
         session, page = self._session, self.page
         listen(self, session.project_changed, self._on_project)
-        listen(self, session.files_changed, self._check_exports)
         listen(self, session.tile_changed, self._on_tile)
         listen(self, session.viewer.layers.events.inserted, self._on_layer)
         self.setup.ready.connect(self._begin)
@@ -110,15 +115,11 @@ class ReviewWidget(Dock):
         page.acted.connect(self._act)
         page.recalled.connect(self._recall)
         page.left.connect(self.end)
-        page.blind.toggled.connect(self._show_tile)
+        page.blind.toggled.connect(self._show_on_canvas)
         page.on_canvas.toggled.connect(self._take_canvas_keys)
-        self.csv.clicked.connect(lambda: self._export(export_csv))
-        self.geojson.clicked.connect(lambda: self._export(export_geojson))
-        self.exports.reported.connect(
-            lambda step: self.exports.show_progress(step.done, step.total, step.text)
-        )
-        self.exports.returned.connect(self.exports.say)
-        self.exports.ended.connect(self._check_exports)
+        page.help.changed.connect(self._use_keys)
+        page.crop.settled.connect(self._canvas.start)
+        self._canvas.timeout.connect(self._show_on_canvas)
         # With the dock go its hold on the verdict file and what it has hidden.
         self.destroyed.connect(self._held.close)
 
@@ -159,7 +160,9 @@ class ReviewWidget(Dock):
         others.pop(store.reviewer, None)
         self._round = ReviewRound(queue, store, others)
         self._names = asking.class_names
+        self._use_keys(chosen_keys())
         self.page.set_classes(self._names)
+        self.page.crop.forget()
         say(self.page.last, "")
         self.start.hide()
         self.page.show()
@@ -169,35 +172,48 @@ class ReviewWidget(Dock):
     def end(self) -> None:
         """End the review: everything is saved, overlays and keys are given back."""
         self._round = None
+        self._canvas.stop()
         self._held.close()
         self.page.on_canvas.setChecked(False)
-        self.page.crop.clear()
+        self.page.crop.forget()
         self.page.hide()
         self.start.show()
         self._session.files_changed.emit()
 
     def _show_tile(self, _: object = None) -> None:
-        """Show the tile asked about, on the canvas and here."""
+        """Show the tile asked about: here now, on the canvas as soon as there is time.
+
+        Another slide takes napari a few tenths of a second, in which no key is heard;
+        who goes on at once need not wait for it.
+        """
+        current, project = self._round, self._session.project
+        if current is None or project is None:
+            return
+        item, blind = current.item, self.page.blind.isChecked()
+        if covered := current.hides_overlays(blind=blind):
+            # Before anything of its slide can be seen.
+            self._cover(covered)
+        self._describe()
+        self._canvas.stop()
+        self.page.crop.ask(project, item.tile)
+        self.page.crop.read_ahead(project, current.upcoming(_AHEAD))
+
+    def _show_on_canvas(self, _: object = None) -> None:
+        """Bring the canvas and the other docks to the tile asked about."""
+        self._canvas.stop()
         current = self._round
         if current is None:
             return
         item, blind = current.item, self.page.blind.isChecked()
-        hidden, covered = (
-            current.hides(blind=blind),
-            current.hides_overlays(blind=blind),
-        )
-        if covered:
-            # Before anything of its slide can be seen.
-            self._cover(covered)
-        on_screen = self._open_slide(item.tile)
-        if on_screen:
+        covered = current.hides_overlays(blind=blind)
+        if self._open_slide(item.tile):
             self._session.show_verdicts(current.verdicts_on(item.tile.content_hash))
             self._session.show_outline(item.tile)
             self._session.centre_on(item.index)
         self._cover(covered)
         self._curtain.take_seen()
         self._session.choose_tile(None if covered else item.index)
-        self._describe(hidden=hidden)
+        self._describe()
 
     def _cover(self, covered: bool) -> None:
         """Hide what the model says of tiles, in every dock, or show it again."""
@@ -220,7 +236,6 @@ class ReviewWidget(Dock):
             show_error(str(error))
             return False
         if session.opened is not None and self._is_open(tile):
-            self.page.crop.ask(session.opened.slide, tile)
             return True
         self.page.crop.clear(f"Slide {tile.slide_id} is not the one it was any more.")
         return False
@@ -229,34 +244,52 @@ class ReviewWidget(Dock):
         opened = self._session.opened
         return opened is not None and opened.slide.content_hash == tile.content_hash
 
-    def _describe(self, *, hidden: bool) -> None:
+    def _describe(self) -> None:
         """Say in words where the review stands."""
         current, page, names = self._round, self.page, self._names
         if current is None:
             return
+        hidden = current.hides(blind=page.blind.isChecked())
         counts = current.counts()
         page.show_progress(counts.total(), len(current.queue), current.progress(names))
         text = f"Slide {current.item.tile.slide_id}"
-        if current.verdict is not None:
-            text += f" · your answer: {verdict_name(current.verdict, names)}"
+        if answers := [verdict_name(e.verdict, names) for e in current.earlier()]:
+            text += f" · your answer: {answers[-1]}"
+            if answers[:-1]:
+                text += f" (before: {', '.join(answers[:-1])})"
         page.show_tile(text, "" if hidden else self._what_is_known(current.item))
         page.show_history(current.recent(SHOWN_ANSWERS), names)
-        if current.finished:
-            say(
-                page.last,
-                f"{page.last.text()}\nAll {len(current.queue):,} tiles are answered. "
-                "End the review, or go back with ← to change an answer.".strip(),
-            )
+        say(
+            page.finished,
+            f"All {len(current.queue):,} tiles are answered. End the review, or go "
+            "back to change an answer."
+            if current.finished
+            else "",
+        )
 
     def _what_is_known(self, item: QueueItem) -> str:
         """Say what the model and other reviewers think of a tile."""
         current, prediction = self._round, self._session.prediction
         known = []
-        if prediction and prediction.content_hash == item.tile.content_hash:
+        if prediction and prediction.content_hash != item.tile.content_hash:
+            # Who answers at once is told the values even so.
+            prediction = self._predicted(item) if self._canvas.isActive() else None
+        if prediction:
             known.append(values_text(prediction, item.index))
         if current and (said := current.others_on(item.tile)):
             known.append(others_text(said, self._names))
         return "\n".join(known)
+
+    def _predicted(self, item: QueueItem) -> Prediction | None:
+        project, current = self._session.project, self._round
+        if project is None or current is None:
+            return None
+        path = project.prediction_path(current.queue.run, item.tile.slide_id)
+        try:
+            found = read_prediction(path)
+        except (WenoError, OSError):
+            return None  # said when the canvas comes to it
+        return found if found.content_hash == item.tile.content_hash else None
 
     def _act(self, action: str) -> None:
         """Do what a key or a button stands for."""
@@ -267,6 +300,8 @@ class ReviewWidget(Dock):
         elif action == "hide":
             self._curtain.draw(_HELD)
             self._session.show_outline(None)
+        elif action == "zoom":
+            self.page.crop.swap()
         elif action in ("back", "forward"):
             self._round.move(-1 if action == "back" else 1)
             self._show_tile()
@@ -279,9 +314,7 @@ class ReviewWidget(Dock):
         if current is None:
             return
         item, names = current.item, self._names
-        if not self._is_open(item.tile) and verdict is not Verdict.SKIP:
-            # Another slide was opened meanwhile: nobody answers what is not seen.
-            self._show_tile()
+        if verdict is not Verdict.SKIP and not self._sees(item.tile):
             return
         known = self._what_is_known(item)
         try:
@@ -294,6 +327,16 @@ class ReviewWidget(Dock):
             told = f"{told}\n{known}"
         say(self.page.last, told)
         self._show_tile()
+
+    def _sees(self, tile: ReviewTile) -> bool:
+        """Tell whether a tile is on screen: nobody answers what is not seen."""
+        if self.page.crop.shown != tile:
+            return False
+        if self._canvas.isActive() or self._is_open(tile):
+            return True
+        # Another slide was opened meanwhile.
+        self._show_tile()
+        return False
 
     def _on_screen(self) -> list[str]:
         """Return what of the model or of others was on screen for this tile."""
@@ -342,30 +385,20 @@ class ReviewWidget(Dock):
     def _on_project(self, _: object = None) -> None:
         if self._round is not None:
             self.end()
-        self._check_exports()
+
+    def _use_keys(self, keys: tuple[Key, ...]) -> None:
+        self._keys.set_keys(keys)
+        self.page.set_keys(keys)
 
     def _take_canvas_keys(self, wanted: bool) -> None:
         """Take the keys from the canvas, or give napari its own back."""
-        window = self.parentWidget()
-        while window is not None and not isinstance(window, QMainWindow):
-            window = window.parentWidget()
-        canvas = window.centralWidget() if window is not None else None
+        canvas = canvas_beside(self)
         if canvas is None:
             return
         if wanted:
             self._keys.put_on(canvas)
         else:
             self._keys.take_off(canvas)
-
-    def _check_exports(self, _: object = None) -> None:
-        project = self._session.project
-        answered = project is not None and any(project.review_dir.glob("*.jsonl"))
-        for button in (self.csv, self.geojson):
-            button.setEnabled(answered and not self.exports.running)
-
-    def _export(self, job: Any) -> None:
-        self.exports.run(job, self._session.project, self._session.run or "")
-        self._check_exports()
 
 
 def _uncover(session: Session, curtain: Curtain) -> None:

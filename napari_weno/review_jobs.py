@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from weno.prediction import read_prediction
 from weno.project import safe_name
-from weno.review import build_queue, read_verdicts, write_csv, write_geojson
+from weno.review import (
+    Verdict,
+    agreement,
+    audited_tiles,
+    build_queue,
+    labelled_slides,
+    read_verdicts,
+    training_verdicts,
+    write_csv,
+    write_geojson,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Sequence
+    from collections.abc import Collection, Generator, Mapping, Sequence
     from pathlib import Path
 
     from weno.prediction import Prediction
     from weno.project import Project
-    from weno.review import Queue, ReviewEvent, ReviewTile
+    from weno.review import Queue, ReviewEvent, ReviewLog, ReviewTile
 
 _DIGITS = 8  # of a content hash, to tell slides of one id apart
 
@@ -28,6 +40,65 @@ class StepReport:
     done: int
     total: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the answers of a project come to.
+
+    Parameters
+    ----------
+    text : str
+        How many train the next model, and how many do not; empty if there are none.
+    agreement : str
+        How far each two reviewers agree, a line each.
+    trains : bool
+        Whether any answer trains.
+    """
+
+    text: str
+    agreement: str
+    trains: bool
+
+
+def take_stock(project: Project) -> Generator[None, None, Standing]:
+    """Count the answers to the project's question and compare the reviewers."""
+    yield
+    logs = read_verdicts(project.review_dir, project.runs_asking())
+    counts = Counter(training_verdicts(logs.values()).values())
+    negative, positive = project.class_names
+    sure = counts[Verdict.POSITIVE] + counts[Verdict.NEGATIVE]
+    audit = audited_tiles(logs.values())
+    told = []
+    if counts or audit:
+        told.append(
+            f"{sure:,} answers train the next model: {counts[Verdict.POSITIVE]:,} "
+            f"{positive}, {counts[Verdict.NEGATIVE]:,} {negative}."
+        )
+    if unsure := counts[Verdict.UNSURE]:
+        told.append(f"{unsure:,} unsure or contradictory: left out.")
+    if audit:
+        told.append(f"{len(audit):,} for the audit: these only measure the model.")
+    if drawn := len(labelled_slides(project.review_dir)):
+        told.append(f"Slides with regions, which train it too: {drawn:,}.")
+    yield
+    trains = sure > 0 or drawn > 0
+    return Standing(" ".join(told), "\n".join(_agreements(logs)), trains)
+
+
+def _agreements(logs: Mapping[str, ReviewLog]) -> Generator[str, None, None]:
+    for first, second in combinations(logs, 2):
+        found = agreement(logs[first], logs[second])
+        pair = f"{first} and {second}"
+        if not found.n_tiles:
+            yield f"{pair}: no tile that both answered blind yet"
+            continue
+        kappa = "not defined" if math.isnan(found.kappa) else f"{found.kappa:.2f}"
+        yield (
+            f"{pair}: kappa {kappa}, the same answer for "
+            f"{round(found.observed * found.n_tiles):,} of {found.n_tiles:,} tiles "
+            "that both answered blind"
+        )
 
 
 def collect_queue(

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtGui import QKeyEvent, QKeySequence
-from qtpy.QtWidgets import QAbstractSpinBox, QLineEdit, QWidget
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QKeySequenceEdit,
+    QLineEdit,
+    QMainWindow,
+    QWidget,
+)
+
+from weno.errors import ReviewError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +49,19 @@ class Key:
     @property
     def shown(self) -> str:
         """The key as people write it."""
-        return {"Left": "←", "Right": "→", "Shift+Z": "⇧Z"}.get(self.keys, self.keys)
+        shown = self.keys.replace("Left", "←").replace("Right", "→")
+        return shown.replace("Up", "↑").replace("Down", "↓").replace("Shift+", "⇧")
 
+
+# What people leave a dock or press a button with.
+_NEEDED = (
+    Qt.Key.Key_unknown,
+    Qt.Key.Key_Tab,
+    Qt.Key.Key_Backtab,
+    Qt.Key.Key_Escape,
+    Qt.Key.Key_Return,
+    Qt.Key.Key_Enter,
+)
 
 KEYS = (
     Key("positive", "P", "{positive}"),
@@ -52,9 +71,52 @@ KEYS = (
     Key("undo", "Z", "undo"),
     Key("redo", "Shift+Z", "redo"),
     Key("hide", "H", "hold: hide overlays", held=True),
+    Key("zoom", "V", "next zoom large"),
     Key("back", "Left", "tile before", repeats=True),
     Key("forward", "Right", "tile after", repeats=True),
 )
+
+
+def remapped(chosen: Mapping[str, str]) -> tuple[Key, ...]:
+    """Return the table with other keys.
+
+    Parameters
+    ----------
+    chosen : mapping of str to str
+        Key by action, in Qt's spelling; what is missing keeps its own.
+
+    Raises
+    ------
+    ReviewError
+        If one is no single key, or two are the same.
+    """
+    keys = []
+    taken: dict[str, Key] = {}
+    for key in KEYS:
+        wanted = QKeySequence(chosen.get(key.action, key.keys))
+        spelled = wanted.toString(QKeySequence.SequenceFormat.PortableText)
+        if wanted.count() != 1 or not _is_free(wanted):
+            raise ReviewError(
+                f"{chosen[key.action]!r} cannot be the key for {_about(key)!r}: "
+                "choose one key, alone or with Shift, Ctrl or Alt, other than Tab, "
+                "Esc and Enter"
+            )
+        if spelled in taken:
+            raise ReviewError(
+                f"{spelled} would be {_about(taken[spelled])!r} and {_about(key)!r}: "
+                "choose another key for one of them"
+            )
+        keys.append(replace(key, keys=spelled))
+        taken[spelled] = key
+    return tuple(keys)
+
+
+def _is_free(wanted: QKeySequence) -> bool:
+    return wanted[0].key() not in _NEEDED
+
+
+def _about(key: Key) -> str:
+    return key.text.format(positive="positive", negative="negative")
 
 
 def help_lines(
@@ -89,13 +151,18 @@ class ReviewKeys(QObject):
         self, keys: Sequence[Key] = KEYS, parent: QObject | None = None
     ) -> None:
         super().__init__(parent)
-        self._keys = {QKeySequence(key.keys)[0]: key for key in keys}
         self._held: Key | None = None
+        self.set_keys(keys)
+
+    def set_keys(self, keys: Sequence[Key]) -> None:
+        """Take these keys from now on."""
+        self._let_go()
+        self._keys = {QKeySequence(key.keys)[0]: key for key in keys}
 
     def put_on(self, widget: QWidget) -> None:
         """Take the keys from a widget and all in it, but not where people write."""
         for one in (widget, *widget.findChildren(QWidget)):
-            if not isinstance(one, QLineEdit | QAbstractSpinBox):
+            if not isinstance(one, QLineEdit | QAbstractSpinBox | QKeySequenceEdit):
                 one.installEventFilter(self)
 
     def take_off(self, widget: QWidget) -> None:
@@ -161,3 +228,11 @@ class ReviewKeys(QObject):
         held, self._held = self._held, None
         if held is not None:
             self.released.emit(held.action)
+
+
+def canvas_beside(widget: QWidget) -> QWidget | None:
+    """Return what is in the middle of the window that a dock belongs to."""
+    window = widget.parentWidget()
+    while window is not None and not isinstance(window, QMainWindow):
+        window = window.parentWidget()
+    return None if window is None else window.centralWidget()

@@ -9,7 +9,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QListWidget,
     QListWidgetItem,
     QProgressBar,
@@ -18,10 +17,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_weno.crops import CropView
 from napari_weno.docks import say, text_label
+from napari_weno.key_editor import KeyHelp
 from napari_weno.review_keys import KEYS, help_lines
 from napari_weno.review_round import verdict_name
+from napari_weno.zooms import ZoomView
 from weno.review import VERDICT_COLORS
 
 if TYPE_CHECKING:
@@ -74,37 +74,47 @@ class ReviewPage(QWidget):
     ) -> None:
         super().__init__(parent)
         self._keys = keys
+        self._names = ("negative", "positive")
         self.progress = QProgressBar()
         self.counts = text_label(name="counts")
-        self.crop = CropView()
+        self.crop = ZoomView()
         self.tile = text_label(name="tile")
         self.values = text_label(name="values")
-        self.buttons = {key.action: QPushButton() for key in keys if not key.held}
+        self.buttons = {
+            key.action: QPushButton() for key in keys if key.action in _PLACES
+        }
         self.last = text_label(name="last")
+        self.finished = text_label(name="finished")
         self.history = QListWidget()
         self.blind = QCheckBox("Blind: values only after the answer")
         self.on_canvas = QPushButton("Keys on the canvas")
         self.end = QPushButton("End review")
-        self.help = QLabel()
+        self.help = KeyHelp()
         self._explain()
         self._lay_out()
         self._connect()
 
+    def set_keys(self, keys: Sequence[Key]) -> None:
+        """Put other keys on the buttons and into the help."""
+        self._keys = keys
+        self.set_classes(self._names)
+
     def set_classes(self, class_names: tuple[str, str]) -> None:
         """Put the classes' own names on the buttons and into the help."""
+        self._names = class_names
         negative, positive = class_names
         texts = dict(help_lines(class_names, self._keys))
         names = {"undo": "Undo", "redo": "Redo", "back": "", "forward": ""}
         names |= {"unsure": "Unsure", "skip": "Skip"}
         for key in self._keys:
-            if key.held:
+            if key.action not in _PLACES:
                 continue
             button = self.buttons[key.action]
             name = names.get(key.action, texts[key.shown])
             button.setText(f"{_short(name)}  {key.shown}".strip())
             tip = _TOOLTIPS[key.action].format(positive=positive, negative=negative)
             button.setToolTip(f"{tip} (key {key.shown})")
-        self.help.setText(_table(help_lines(class_names, self._keys)))
+        self.help.show_keys(self._keys, class_names)
 
     def show_progress(self, done: int, total: int, text: str) -> None:
         """Say how far the queue is."""
@@ -150,7 +160,6 @@ class ReviewPage(QWidget):
         self.end.setToolTip("Everything answered is saved; go on whenever you like")
         self.history.setToolTip("Your last answers; a double click goes back to one")
         self.history.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.help.setTextFormat(Qt.TextFormat.RichText)
         for verdict, rgb in VERDICT_COLORS.items():
             self.buttons[verdict].setStyleSheet(
                 f"QPushButton {{ border-left: 5px solid rgb{rgb}; }}"
@@ -173,8 +182,10 @@ class ReviewPage(QWidget):
             layout.addWidget(widget)
         # Above all that changes its height: a button must not move under the mouse.
         layout.addLayout(answers)
-        for widget in (self.tile, self.values, self.last, self.history, self.blind):
+        for widget in (self.tile, self.values, self.last, self.finished):
             layout.addWidget(widget)
+        layout.addWidget(self.history)
+        layout.addWidget(self.blind)
         layout.addLayout(modes)
         layout.addWidget(self.help)
         layout.addStretch()
@@ -190,16 +201,3 @@ class ReviewPage(QWidget):
 
 def _short(name: str, length: int = 14) -> str:
     return name if len(name) <= length else f"{name[: length - 1]}…"
-
-
-def _table(lines: Sequence[tuple[str, str]]) -> str:
-    """Set the help in two columns."""
-    half = (len(lines) + 1) // 2
-    rows = []
-    for k in range(half):
-        cells = [*lines[k], *(lines[k + half] if k + half < len(lines) else ("", ""))]
-        rows.append(
-            "<td><b>{}</b>&nbsp;</td><td>{}&nbsp;&nbsp;</td>".format(*cells[:2])
-            + "<td><b>{}</b>&nbsp;</td><td>{}</td>".format(*cells[2:])
-        )
-    return "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"

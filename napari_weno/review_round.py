@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from weno.errors import ReviewError
@@ -49,13 +50,17 @@ class ReviewRound:
         self.store = store
         self.others = others
         self._places = {item.tile: k for k, item in enumerate(queue)}
+        self._given = [store.verdict(item.tile) for item in queue]
+        self._on_slide: dict[str, list[int]] = {}
+        for k, item in enumerate(queue):
+            self._on_slide.setdefault(item.tile.content_hash, []).append(k)
         self._trail = sorted(
             (event for tile, event in store.answers().items() if tile in self._places),
             key=lambda event: event.time,
         )
         # After an undo, too, the tile is one whose values were seen.
         self._seen = {event.tile for event in store.events if _reveals(event)}
-        start = queue.next_unanswered(store)
+        start = self._next_open(0)
         self.position = len(queue) - 1 if start is None else start
 
     @property
@@ -66,12 +71,31 @@ class ReviewRound:
     @property
     def verdict(self) -> Verdict | None:
         """The reviewer's answer for the tile asked about."""
-        return self.store.verdict(self.item.tile)
+        return self._given[self.position]
 
     @property
     def finished(self) -> bool:
         """Whether every tile has an answer."""
-        return self.queue.next_unanswered(self.store) is None
+        return None not in self._given
+
+    def upcoming(self, count: int) -> list[ReviewTile]:
+        """Return the tiles that are asked about next, as far as can be foreseen."""
+        found: list[int] = []
+        after = self.position
+        while len(found) < count:
+            following = self._next_open(after + 1)
+            if following is None or following in (*found, self.position):
+                break
+            found.append(following)
+            after = following
+        return [self.queue[k].tile for k in found]
+
+    def _next_open(self, start: int) -> int | None:
+        """Return the first position without an answer, going round at the end."""
+        for k in chain(range(start, len(self._given)), range(start)):
+            if self._given[k] is None:
+                return k
+        return None
 
     def hides(self, *, blind: bool) -> bool:
         """Tell whether the values of the tile must not be on screen now.
@@ -91,12 +115,8 @@ class ReviewRound:
         """
         if self.hides(blind=blind):
             return True
-        content_hash = self.item.tile.content_hash
-        return blind and any(
-            self.store.verdict(item.tile) is None
-            for item in self.queue
-            if item.tile.content_hash == content_hash
-        )
+        places = self._on_slide[self.item.tile.content_hash]
+        return blind and any(self._given[k] is None for k in places)
 
     def answer(self, verdict: Verdict, shown: Sequence[str]) -> ReviewEvent:
         """Save an answer, then go to the next tile without one.
@@ -124,7 +144,8 @@ class ReviewRound:
         self._trail.append(event)
         if _reveals(event):
             self._seen.add(event.tile)
-        following = self.queue.next_unanswered(self.store, after=self.position)
+        self._given[self.position] = event.verdict
+        following = self._next_open(self.position + 1)
         if following is not None:
             self.position = following
         return event
@@ -145,7 +166,7 @@ class ReviewRound:
                 if self._trail[k].tile == event.tile:
                     del self._trail[k]
                     break
-            self.go_to(event.tile)
+            self._note(event.tile)
         return event
 
     def redo(self) -> ReviewEvent | None:
@@ -161,8 +182,13 @@ class ReviewRound:
         event = self.store.redo()
         if event is not None:
             self._trail.append(event)
-            self.go_to(event.tile)
+            self._note(event.tile)
         return event
+
+    def _note(self, tile: ReviewTile) -> None:
+        """Go to a tile whose answer was taken back or given again."""
+        self.go_to(tile)
+        self._given[self.position] = self.store.verdict(tile)
 
     def _check_ours(self, stack: Sequence[ReviewEvent], what: str) -> None:
         if stack and stack[-1].tile not in self._places:
@@ -189,16 +215,18 @@ class ReviewRound:
     def verdicts_on(self, content_hash: str) -> dict[int, str]:
         """Return the answers for one slide, by index of the tile."""
         return {
-            item.index: str(verdict)
-            for item in self.queue
-            if item.tile.content_hash == content_hash
-            and (verdict := self.store.verdict(item.tile)) is not None
+            self.queue[k].index: str(verdict)
+            for k in self._on_slide.get(content_hash, ())
+            if (verdict := self._given[k]) is not None
         }
 
     def counts(self) -> Counter[Verdict]:
         """Count the answers of each sort in this queue."""
-        verdicts = (self.store.verdict(item.tile) for item in self.queue)
-        return Counter(verdict for verdict in verdicts if verdict is not None)
+        return Counter(verdict for verdict in self._given if verdict is not None)
+
+    def earlier(self) -> list[ReviewEvent]:
+        """Return the answers for the tile asked about that stand, oldest first."""
+        return list(self.store.history(self.item.tile))
 
     def progress(self, class_names: tuple[str, str]) -> str:
         """Say how far the queue is, such as ``"3 of 50 · 2 tumour, 1 unsure"``."""

@@ -110,7 +110,6 @@ class ReviewSetup(QWidget):
         layout.addWidget(self.hint)
         layout.addWidget(self.way_out)
         layout.addWidget(self.job)
-        layout.addStretch()
 
     def _connect(self) -> None:
         session = self._session

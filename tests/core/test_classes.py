@@ -17,8 +17,8 @@ from weno.cli import app
 from weno.errors import ProjectError, RunError
 from weno.features import SlideFeatures, write_features
 from weno.mil import evaluate_project, load_bags
-from weno.mil.bags import UNKNOWN
 from weno.mil.config import TrainConfig
+from weno.mil.instance_labels import UNKNOWN
 from weno.mil.network import Weno, relabel
 from weno.mil.packed import PackedBags
 from weno.mil.standardise import Moments

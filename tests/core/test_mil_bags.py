@@ -9,8 +9,9 @@ import pytest
 
 from weno.errors import FeatureError
 from weno.features import SlideFeatures, write_features
-from weno.mil.bags import UNKNOWN, Bag, check_cohort, check_features, load_bags
+from weno.mil.bags import Bag, check_cohort, check_features, load_bags
 from weno.mil.config import TrainConfig
+from weno.mil.instance_labels import UNKNOWN
 from weno.mil.splits import make_splits
 from weno.project import SlideRow
 from weno.review import ReviewStore, ReviewTile, Verdict
@@ -104,6 +105,8 @@ def fake_project(tmp_path: Path) -> Any:
         slide=lambda slide_id: next(r for r in rows if r.slide_id == slide_id),
         features_path=lambda slide_id: tmp_path / f"{slide_id}.h5",
         review_dir=tmp_path / "review",
+        classes=("negative", "positive"),
+        positive="positive",
         runs_asking=lambda: None,
         encoder="texture",
         spec=SPEC,

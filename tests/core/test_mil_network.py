@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from weno.errors import RunError
-from weno.mil.bags import UNKNOWN, UNSURE, Bag
+from weno.mil.bags import Bag
 from weno.mil.config import TrainConfig
 from weno.mil.descent import make_optimisers
 from weno.mil.evaluation import auc
+from weno.mil.instance_labels import UNKNOWN, UNSURE
 from weno.mil.losses import bag_loss, student_loss
 from weno.mil.network import Weno, relabel, teacher_loss, train_epoch
 from weno.mil.packed import Group, PackedBags

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from weno.mil.bags import UNKNOWN, Bag
+from weno.mil.bags import Bag
 from weno.mil.config import PRESETS, TrainConfig
 from weno.mil.descent import make_optimisers
+from weno.mil.instance_labels import UNKNOWN
 from weno.mil.losses import bag_loss, student_loss
 from weno.mil.network import Weno, student_step, train_epoch
 from weno.mil.packed import Batch, PackedBags

@@ -5,23 +5,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from napari import Viewer
+from napari import settings as napari_settings
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtGui import QKeyEvent, QKeySequence
 from qtpy.QtWidgets import QApplication, QLineEdit, QMainWindow, QPushButton, QWidget
 from review_files import SLIDES, ask_of_three, events
 
 from napari_weno.curtain import Curtain
+from napari_weno.key_editor import KeyHelp, chosen_keys
+from napari_weno.preferences import keep_review_keys
 from napari_weno.review import ReviewWidget
-from napari_weno.review_keys import ReviewKeys
+from napari_weno.review_keys import KEYS, ReviewKeys, remapped
 from napari_weno.session import session_of, show_dock
+from napari_weno.zooms import read_views
 from weno.errors import ReviewError
 from weno.project import Project
-from weno.review import (
-    ReviewStore,
-)
+from weno.review import ReviewStore, ReviewTile, Verdict
 
 LEFT = Qt.MouseButton.LeftButton
+ROOT = Path(__file__).parents[2]
 
 
 def press(widget: QWidget, key: Qt.Key, kind: QEvent.Type, repeat: bool) -> None:
@@ -97,12 +102,24 @@ def review(viewer: Viewer) -> ReviewWidget:
     return widget
 
 
+def seen(qtbot, review: ReviewWidget) -> None:
+    """Wait until the tile asked about is in the dock and its slide on the canvas."""
+    qtbot.waitUntil(lambda: review.settled, timeout=20_000)
+
+
+def answer(qtbot, review: ReviewWidget, *keys: str) -> None:
+    for key in keys:
+        seen(qtbot, review)
+        qtbot.keyClick(review.page, key)
+
+
 def begin(qtbot, review: ReviewWidget, *, tiles: int = 6, audit: int = 0) -> None:
     review.setup.reviewer.setText("ada")
     review.setup.limit.setValue(tiles)
     review.setup.audit.setValue(audit)
     qtbot.mouseClick(review.setup.job.button, LEFT)
     qtbot.waitUntil(lambda: review.round is not None, timeout=20_000)
+    seen(qtbot, review)
 
 
 def test_an_empty_dock_says_what_to_do(
@@ -138,7 +155,6 @@ def test_tiles_are_answered_by_keys_and_saved(
     assert not any(layer.visible for layer in session.overlays())
     assert page.values.isHidden()
     assert session.tile is None
-    qtbot.waitUntil(lambda: page.crop.shown == first.tile, timeout=10_000)
     frame = viewer.layers["tile asked about"]
     np.testing.assert_allclose(
         frame.data[0],
@@ -155,6 +171,7 @@ def test_tiles_are_answered_by_keys_and_saved(
     assert page.counts.text() == "1 of 6 · 1 tumour"
     second = review.round.item
     assert second.tile.slide_id != first.tile.slide_id
+    seen(qtbot, review)
     assert session.opened.slide_id == second.tile.slide_id
 
     # A click on the canvas, which chooses a tile, tells no dock its values.
@@ -166,11 +183,12 @@ def test_tiles_are_answered_by_keys_and_saved(
     qtbot.keyClick(page, "z")
     qtbot.keyClick(page, "z")
     assert review.round.item == first
+    seen(qtbot, review)
     assert session.opened.slide_id == first.tile.slide_id
     assert page.counts.text() == "0 of 6"
     qtbot.keyClick(page, "z", Qt.KeyboardModifier.ShiftModifier)
     assert page.counts.text() == "1 of 6 · 1 tumour"
-    qtbot.keyClick(page, "u")
+    answer(qtbot, review, "u")
     assert [(e["action"], e["verdict"]) for e in events(predicted)] == [
         ("answer", "positive"),
         ("answer", "negative"),
@@ -183,8 +201,10 @@ def test_tiles_are_answered_by_keys_and_saved(
 
     # The buttons do what the keys do.
     while not review.round.finished:
+        seen(qtbot, review)
         qtbot.mouseClick(page.buttons["negative"], LEFT)
-    assert "All 6 tiles are answered" in page.last.text()
+    assert "All 6 tiles are answered" in page.finished.text()
+    seen(qtbot, review)
     candidates = viewer.layers["candidates"]
     at = list(candidates.features["tile"]).index(review.round.item.index)
     assert candidates.features["verdict"][at] == "negative"
@@ -196,9 +216,11 @@ def test_tiles_are_answered_by_keys_and_saved(
     qtbot.mouseClick(page.end, LEFT)
     assert [layer.name for layer in session.overlays() if layer.visible] == shown
     assert "tile asked about" not in viewer.layers
-    qtbot.mouseClick(review.csv, LEFT)
+    qtbot.mouseClick(review.answers.csv, LEFT)
     csv = predicted.review_dir / "exports" / "verdicts.csv"
-    qtbot.waitUntil(lambda: str(csv) in review.exports.text.text(), timeout=10_000)
+    qtbot.waitUntil(
+        lambda: str(csv) in review.answers.exports.text.text(), timeout=10_000
+    )
     assert len(csv.read_text().splitlines()) == 7
 
 
@@ -261,41 +283,194 @@ def canvas_of(viewer: Viewer, review: ReviewWidget) -> QWidget:
     return found[0]
 
 
+KINDS = {
+    "points": lambda viewer: viewer.add_points(np.zeros((1, 2))),
+    "shapes": lambda viewer: viewer.add_shapes(np.array([[0, 0], [9, 9]])),
+    "labels": lambda viewer: viewer.add_labels(np.zeros((9, 9), int)),
+    "image": lambda viewer: session_of(viewer).opened.layer,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_review_mode_takes_the_canvas_keys_and_gives_them_back(
-    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project, kind: str
 ) -> None:
     session_of(viewer).open_project(predicted.root)
     begin(qtbot, review)
     canvas = canvas_of(viewer, review)
-    points = viewer.add_points(np.zeros((1, 2)), name="mine")
-    image = session_of(viewer).opened.layer
+    layer = KINDS[kind](viewer)
 
     def modes() -> list[str]:
-        """Press P, S and Z with either layer active."""
+        """Press the review's keys and napari's own with the layer active."""
         found = []
-        for layer in (points, image):
-            viewer.layers.selection.active = layer
+        viewer.layers.selection.active = layer
+        for key in "psznu123456":
             layer.mode = "pan_zoom"
-            for key in "psz":
-                qtbot.keyClick(canvas, key)
-                found.append(str(layer.mode))
+            if key in "psznu":
+                seen(qtbot, review)
+                viewer.layers.selection.active = layer
+            qtbot.keyClick(canvas, key)
+            found.append(str(layer.mode))
         return found
 
+    # What the review leaves alone must go on doing something while it has the keys.
     napari_does = modes()
-    assert napari_does == ["add", "select", *["pan_zoom"] * 4]
+    assert len(set(napari_does)) > 1
     assert review.round.counts().total() == 0
 
     qtbot.mouseClick(review.page.on_canvas, LEFT)
-    assert set(modes()) == {"pan_zoom"}
+    assert modes() == ["pan_zoom"] * 5 + napari_does[5:]
     actions = [event["action"] for event in events(predicted)]
-    assert actions == ["answer", "answer", "undo"] * 2
+    assert actions == ["answer", "answer", "undo", "answer", "answer"]
 
     qtbot.mouseClick(review.page.on_canvas, LEFT)
     assert modes() == napari_does
     qtbot.mouseClick(review.page.on_canvas, LEFT)
     qtbot.mouseClick(review.page.end, LEFT)
-    assert modes() == napari_does
-    assert len(events(predicted)) == 6
+    found = []
+    for key in "psznu123456":
+        layer.mode = "pan_zoom"
+        viewer.layers.selection.active = layer
+        qtbot.keyClick(canvas, key)
+        found.append(str(layer.mode))
+    assert found == napari_does
+    assert len(events(predicted)) == 5
+
+
+def type_keys(qtbot, help_box: KeyHelp, **chosen: str) -> None:
+    qtbot.mouseClick(help_box.change, LEFT)
+    for action, key in chosen.items():
+        help_box.edits[action].setKeySequence(QKeySequence(key))
+    qtbot.mouseClick(help_box.save, LEFT)
+
+
+def test_keys_are_changed_kept_and_never_given_twice(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    session_of(viewer).open_project(predicted.root)
+    begin(qtbot, review)
+    page = review.page
+    type_keys(qtbot, page.help, positive="J", negative="J")
+    assert "'positive' and 'negative'" in page.help.problem.text()
+    qtbot.mouseClick(page.help.cancel, LEFT)
+    answer(qtbot, review, "j")
+    assert review.round.counts().total() == 0
+
+    type_keys(qtbot, page.help, positive="J")
+    assert page.help.editor.isHidden()
+    assert "<b>J</b>" in page.help.help.text()
+    assert page.buttons["positive"].text().endswith("J")
+    answer(qtbot, review, "p")
+    assert review.round.counts().total() == 0
+    answer(qtbot, review, "j")
+    assert [e["verdict"] for e in events(predicted)] == ["positive"]
+    assert chosen_keys()[0].keys == "J"
+
+    # They are the user's, not the project's; a file that gives a key twice is told.
+    napari_settings._clear_plugin_settings_cache()
+    assert chosen_keys()[0].keys == "J"
+    keep_review_keys({"negative": "J"})
+    assert chosen_keys() == KEYS
+    assert "usual keys" in notification_manager.records[-1].message
+
+
+@pytest.mark.parametrize("bad", ["", "Tab", "Esc", "Return", "Ctrl+K, Ctrl+C"])
+def test_what_cannot_be_a_key_is_refused(bad: str) -> None:
+    with pytest.raises(ReviewError, match="cannot be the key"):
+        remapped({"positive": bad})
+
+
+def test_the_manifest_has_the_keys_of_the_table() -> None:
+    manifest = yaml.safe_load((ROOT / "napari.yaml").read_text("utf-8"))
+    given = manifest["contributions"]["configurations"]["review_keys"]["properties"]
+    assert {name: one["default"] for name, one in given.items()} == {
+        key.action: key.keys for key in KEYS
+    }
+
+
+def test_a_tile_is_shown_at_three_zooms_and_the_next_is_read_ahead(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    session_of(viewer).open_project(predicted.root)
+    begin(qtbot, review)
+    view = review.page.crop
+    places = [view.place_of(zoom) for zoom in range(3)]
+    assert places[0].width() > 1.8 * places[1].width()
+    assert all(place.width() > 80 for place in places)
+    middle = places[2].center().toPoint()
+    qtbot.mouseClick(view, LEFT, pos=middle)
+    assert view.place_of(2).width() == pytest.approx(places[0].width())
+    qtbot.keyClick(review.page, "v")
+    assert view.large == 0
+    following = review.round.upcoming(1)[0]
+    qtbot.waitUntil(lambda: following in view._kept, timeout=20_000)
+    qtbot.keyClick(review.page, "n")
+    # At once, while the canvas is still on its way.
+    assert view.shown == following
+    assert not review.settled
+
+
+def test_the_views_of_a_tile_are_the_slides_pixels(predicted: Project) -> None:
+    with predicted.open_slide(SLIDES[0]) as slide:
+        tile = ReviewTile(SLIDES[0], slide.content_hash, (256, 384), (128, 128))
+        wanted = slide.read(0, 256, 384, 128, 128)
+        around = slide.read(0, 0, 128, 640, 640)
+    (views,) = read_views(predicted, [tile], {})
+    np.testing.assert_array_equal(views.pictures[0], wanted)
+    assert views.pictures[1].shape[0] in (640, 320)
+    factor = 640 // views.pictures[1].shape[0]
+    near = around[::factor, ::factor].astype(int) - views.pictures[1]
+    assert abs(near).mean() < 12
+    assert views.frames[2].left() == pytest.approx(384 / 1024)
+    assert views.frames[2].top() == pytest.approx(256 / 1024)
+
+
+def test_answers_are_counted_compared_and_passed_to_a_fit(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    for name, verdicts in (("ada", "pppn"), ("bob", "ppnn")):
+        with ReviewStore(predicted.review_dir, name) as store:
+            for k, letter in enumerate(verdicts):
+                tile = ReviewTile("x", "hash", (0, 128 * k), (128, 128))
+                verdict = {"p": "positive", "n": "negative"}[letter]
+                store.answer(tile, Verdict(verdict), blind=True)
+            seen_first = ReviewTile("x", "hash", (512, 0), (128, 128))
+            store.answer(seen_first, Verdict.POSITIVE, blind=name == "ada")
+    session_of(viewer).open_project(predicted.root)
+    box = review.answers
+    qtbot.waitUntil(lambda: "train" in box.standing.text(), timeout=20_000)
+    assert "4 answers train the next model: 3 tumour, 1 normal" in box.standing.text()
+    assert "1 unsure or contradictory" in box.standing.text()
+    assert box.agreement.text() == (
+        "ada and bob: kappa 0.50, the same answer for 3 of 4 tiles that both answered "
+        "blind"
+    )
+    qtbot.mouseClick(box.retrain, LEFT)
+    train = show_dock(viewer, "Train")
+    assert train.isVisible()
+    assert train.name.text() not in ("", "demo")
+
+
+def test_without_answers_there_is_nothing_to_retrain_with(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    session_of(viewer).open_project(predicted.root)
+    box = review.answers
+    qtbot.waitUntil(lambda: "Nothing answered yet" in box.standing.text())
+    assert not box.retrain.isEnabled()
+    assert box.agreement.isHidden()
+
+
+def test_a_tile_answered_anew_shows_what_was_said_before(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    session_of(viewer).open_project(predicted.root)
+    begin(qtbot, review)
+    answer(qtbot, review, "p")
+    qtbot.keyClick(review.page, Qt.Key.Key_Left)
+    answer(qtbot, review, "u")
+    qtbot.keyClick(review.page, Qt.Key.Key_Left)
+    assert "your answer: unsure (before: tumour)" in review.page.tile.text()
 
 
 def test_the_verdict_file_is_free_after_the_dock_is_closed(

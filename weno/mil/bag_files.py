@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from weno.errors import FeatureError
-from weno.mil.bags import UNKNOWN, UNSURE
+from weno.mil.instance_labels import UNKNOWN, UNSURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

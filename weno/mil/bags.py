@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from weno.errors import FeatureError
+from weno.mil.instance_labels import UNKNOWN, Said
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,16 +17,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from weno.features import FeatureHeader, SlideFeatures
-    from weno.mil.bag_files import BagFile
     from weno.project import Project
-    from weno.review import ReviewTile, Verdict
     from weno.tiles import Outline
 
-UNKNOWN = -1  # no person has answered this tile
-UNSURE = -2  # a person could not tell: the tile does not train the student
-
 SPLITS = ("train", "val", "test")
-_OF_VERDICT = {"positive": 1, "negative": 0, "unsure": UNSURE}
 
 
 class Rows(Protocol):
@@ -104,14 +99,13 @@ def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[
     ------
     FeatureError
         If files are missing, damaged or do not fit the project; all are named.
+    ReviewError
+        If a verdict file, or a file of labelled regions, is damaged or does not fit.
     """
     from weno.mil.bag_files import read_bag
-    from weno.review import read_verdicts, training_verdicts
 
     ids = [row.slide_id for row in project.slides] if slide_ids is None else slide_ids
-    # What a person said of one class says nothing of another.
-    logs = read_verdicts(project.review_dir, project.runs_asking())
-    answers = training_verdicts(logs.values())
+    people = Said.read(project)
     bags, problems = [], []
     for slide_id in ids:
         try:
@@ -120,8 +114,9 @@ def load_bags(project: Project, slide_ids: Sequence[str] | None = None) -> list[
         except FeatureError as error:
             problems.append(str(error))
         else:
-            row, said = project.slide(slide_id), _answered(header, file, answers)
-            rows = file.instances
+            assert file.origins is not None, "read_header has seen coords"
+            said = people.labels(header, np.asarray(file.origins))
+            row, rows = project.slide(slide_id), file.instances
             bags.append(Bag(slide_id, row.patient_id, row.label, rows, row.split, said))
     problems += _width_problems(bags)
     if problems:
@@ -215,21 +210,6 @@ def check_cohort(bags: Sequence[Bag]) -> None:
     ]
     if problems:
         raise FeatureError("cannot fit: " + "; ".join(problems))
-
-
-def _answered(
-    header: FeatureHeader, file: BagFile, answers: Mapping[ReviewTile, Verdict]
-) -> npt.NDArray[np.int8] | None:
-    """Return people's answers by tile; those to other tiles or files do not count."""
-    assert file.origins is not None, "read_header has seen coords"
-    y, x = (round(header.spec.tile_um / mpp) for mpp in header.mpp)
-    index = {tuple(map(int, yx)): i for i, yx in enumerate(file.origins)}
-    labels = np.full(len(file), UNKNOWN, np.int8)
-    for tile, verdict in answers.items():
-        known = tile.content_hash == header.content_hash and tile.size == (y, x)
-        if known and (i := index.get(tile.origin)) is not None:
-            labels[i] = _OF_VERDICT[verdict.value]
-    return labels if (labels != UNKNOWN).any() else None
 
 
 def _id_problems(bags: Sequence[Bag]) -> list[str]:

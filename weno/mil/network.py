@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from weno.mil.bags import UNSURE
 from weno.mil.crew import ALONE, Crew
 from weno.mil.descent import autocast, descend
 from weno.mil.encoders import Projector
+from weno.mil.instance_labels import UNSURE
 from weno.mil.losses import bag_loss, student_loss
 from weno.mil.mining import MiningRule, mine
 from weno.mil.packed import Batch

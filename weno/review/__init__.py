@@ -13,10 +13,29 @@ from weno.review.queue import (
     read_queue,
     write_queue,
 )
-from weno.review.reviewers import Agreement, agreement, training_verdicts
+from weno.review.regions import (
+    COVERED,
+    IGNORED,
+    covered_tiles,
+    import_regions,
+    labelled_path,
+    labelled_slides,
+    read_labelled,
+    region_verdicts,
+    verdict_of,
+    write_labelled,
+)
+from weno.review.reviewers import (
+    Agreement,
+    agreement,
+    audited_tiles,
+    training_verdicts,
+)
 from weno.review.verdicts import ReviewLog, ReviewStore, read_verdicts
 
 __all__ = [
+    "COVERED",
+    "IGNORED",
     "VERDICT_COLORS",
     "Agreement",
     "Kind",
@@ -28,13 +47,22 @@ __all__ = [
     "ReviewTile",
     "Verdict",
     "agreement",
+    "audited_tiles",
     "build_queue",
+    "covered_tiles",
+    "import_regions",
+    "labelled_path",
+    "labelled_slides",
     "queue_names",
     "queue_path",
+    "read_labelled",
     "read_queue",
     "read_verdicts",
+    "region_verdicts",
     "training_verdicts",
+    "verdict_of",
     "write_csv",
     "write_geojson",
+    "write_labelled",
     "write_queue",
 ]

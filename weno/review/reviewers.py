@@ -91,16 +91,25 @@ def training_verdicts(logs: Iterable[ReviewLog]) -> dict[ReviewTile, Verdict]:
     dict of ReviewTile to Verdict
         Positive, negative or unsure.
     """
+    logs = list(logs)
+    audited = audited_tiles(logs)
     given: defaultdict[ReviewTile, set[Verdict]] = defaultdict(set)
-    audited: set[ReviewTile] = set()
     for log in logs:
         for tile, event in log.answers().items():
             given[tile].add(event.verdict)
-            if any(answer.kind is Kind.AUDIT for answer in log.history(tile)):
-                audited.add(tile)
     joined = {}
     for tile, verdicts in given.items():
         sure = verdicts & {Verdict.POSITIVE, Verdict.NEGATIVE}
         if tile not in audited and verdicts != {Verdict.SKIP}:
             joined[tile] = sure.pop() if len(sure) == 1 else Verdict.UNSURE
     return joined
+
+
+def audited_tiles(logs: Iterable[ReviewLog]) -> set[ReviewTile]:
+    """Return the tiles that anybody answered as part of an audit."""
+    return {
+        tile
+        for log in logs
+        for tile in log.answers()
+        if any(answer.kind is Kind.AUDIT for answer in log.history(tile))
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weno.tiles._cover import tile_cover
 from weno.tiles._grid import TileGrid, TileSpec, level_for, read_tiles, tile_grid
 from weno.tiles._models import CLASSICAL, TissueModel, tissue_model, tissue_names
 from weno.tiles._outline import IGNORE, TISSUE, Outline, trace
@@ -20,6 +21,7 @@ __all__ = [
     "TissueModel",
     "level_for",
     "read_tiles",
+    "tile_cover",
     "tile_grid",
     "tile_quality",
     "tissue_mask",

@@ -236,7 +236,7 @@ def fill(regions: Sequence[Region], shape: tuple[int, int], downsample: Size) ->
     """
     mask = np.zeros(shape, bool)
     for region in regions:
-        row, x = _crossings([ring / downsample for ring in region.rings], shape[0])
+        row, x = crossings([ring / downsample for ring in region.rings], shape[0])
         if not len(row):
             continue
         column = np.clip(np.ceil(x - 0.5), 0, shape[1]).astype(np.int64)
@@ -249,10 +249,18 @@ def fill(regions: Sequence[Region], shape: tuple[int, int], downsample: Size) ->
     return mask
 
 
-def _crossings(
+def crossings(
     rings: Sequence[npt.NDArray[np.float64]], rows: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return the rows whose middles edges cross, and the x at which they do."""
+    """Return the rows whose middles edges cross, and the x at which they do.
+
+    Parameters
+    ----------
+    rings : sequence of ndarray of shape (M, 2)
+        ``(y, x)``, where rows are 1 high.
+    rows : int
+        How many there are, from y = 0 on.
+    """
     start = np.concatenate(rings)  # (E, 2)
     stop = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
     ends = np.sort([start[:, 0], stop[:, 0]], axis=0) - 0.5  # (2, E)

@@ -1,0 +1,122 @@
+"""What has been answered so far: for the next fit, among reviewers, for others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QPushButton, QVBoxLayout
+
+from napari_weno.docks import listen, notifying, say, text_label
+from napari_weno.jobs import JobBar, QuietJob
+from napari_weno.review_jobs import Standing, export_csv, export_geojson, take_stock
+from napari_weno.session import show_dock
+from napari_weno.train_runs import free_name
+
+if TYPE_CHECKING:
+    from qtpy.QtWidgets import QWidget
+
+    from napari_weno.session import Session
+
+_NOTHING = (
+    "Nothing answered yet. Answers train the next model, are compared among reviewers, "
+    "and can be exported."
+)
+
+
+class AnswersBox(QGroupBox):
+    """Counts the answers, compares reviewers, and passes the answers on.
+
+    Parameters
+    ----------
+    session : Session
+    """
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__("Answers", parent)
+        self._session = session
+        self.standing = text_label(name="standing")
+        self.agreement = text_label(name="agreement")
+        self.retrain = QPushButton("Retrain with these answers")
+        self.csv = QPushButton("Export CSV")
+        self.geojson = QPushButton("Export GeoJSON")
+        self.exports = JobBar("")
+        self._stock = QuietJob(self)
+        self._explain()
+        self._lay_out()
+        self._connect()
+        self.refresh()
+
+    def refresh(self, _: object = None) -> None:
+        """Count again what is on disk."""
+        project = self._session.project
+        self.setVisible(project is not None)
+        answered = project is not None and any(project.review_dir.glob("*.jsonl"))
+        for button in (self.csv, self.geojson):
+            button.setEnabled(answered and not self.exports.running)
+        if project is not None:
+            self._stock.run(take_stock, project)
+
+    def _explain(self) -> None:
+        self.exports.button.hide()
+        self.retrain.setEnabled(False)
+        self.retrain.setToolTip(
+            "Opens the Train dock with a new run of the same settings; the answers "
+            "take the place of what the model guessed for these tiles"
+        )
+        self.agreement.setToolTip(
+            "Cohen's kappa: 1 is full agreement, 0 what chance would give. Only "
+            "answers that were given blind count"
+        )
+        self.csv.setToolTip("All reviewers' answers as one table, in review/exports")
+        self.geojson.setToolTip("One file per slide that QuPath opens, same folder")
+        say(self.agreement, "")
+
+    def _lay_out(self) -> None:
+        row = QHBoxLayout()
+        row.addWidget(self.csv)
+        row.addWidget(self.geojson)
+        layout = QVBoxLayout(self)
+        for widget in (self.standing, self.retrain, self.agreement):
+            layout.addWidget(widget)
+        layout.addLayout(row)
+        layout.addWidget(self.exports)
+
+    def _connect(self) -> None:
+        session = self._session
+        listen(self, session.project_changed, self.refresh)
+        listen(self, session.files_changed, self.refresh)
+        self._stock.returned.connect(self._show)
+        self._stock.failed.connect(lambda error: say(self.standing, str(error)))
+        self.retrain.clicked.connect(self._retrain)
+        self.csv.clicked.connect(lambda: self._export(export_csv))
+        self.geojson.clicked.connect(lambda: self._export(export_geojson))
+        self.exports.reported.connect(
+            lambda step: self.exports.show_progress(step.done, step.total, step.text)
+        )
+        self.exports.returned.connect(self.exports.say)
+        self.exports.ended.connect(self.refresh)
+
+    def _show(self, standing: Standing) -> None:
+        say(self.standing, standing.text or _NOTHING)
+        say(self.agreement, standing.agreement)
+        self.retrain.setEnabled(standing.trains)
+
+    def _retrain(self) -> None:
+        """Show the Train dock, ready to fit a new run as the last one was fitted."""
+        from weno.mil.config import TrainConfig
+
+        project, run = self._session.project, self._session.run
+        if project is None:
+            return
+        train: Any = show_dock(self._session.viewer, "Train")
+        if not train.job.running:
+            train.name.setText(free_name(project))
+            if run is not None:
+                with notifying():
+                    path = project.run_dir(run) / "config.json"
+                    train.form.set_value(TrainConfig.read(path))
+        train.job.button.setFocus()
+
+    def _export(self, job: Any) -> None:
+        self.exports.run(job, self._session.project, self._session.run or "")
+        self.refresh()
