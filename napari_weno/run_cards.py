@@ -24,15 +24,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _METRICS = {
-    "teacher_bag_auc": "AUC, teacher",
-    "student_bag_auc": "AUC, student",
-    "student_bag_auc_top_mean": "AUC, student, top tiles",
-    "mixed_bag_auc": "AUC, teacher by student",
-    "teacher_loss": "Loss, teacher",
-    "slides": "Slides",
+    "teacher_bag_auc": ("AUC, teacher", "Of slides; 1 is perfect, 0.5 is chance"),
+    "student_bag_auc": ("AUC, student", "By its highest probability in a slide"),
+    "student_bag_auc_top_mean": ("AUC, top tiles", "By the student's mean over them"),
+    "mixed_bag_auc": ("AUC, mixed", "Of the teacher, with the student's scores"),
+    "teacher_loss": ("Loss, teacher", "A coin's is 0.69"),
+    "slides": ("Slides", "Few of them make an AUC jump"),
 }
 _PARTS = {"val": "Validation", "test": "Test"}
 _HEIGHT = 320
+_FIT = 3  # runs, into the width of a dock
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def card_rows(folders: Sequence[Path]) -> list[CardRow]:
     """Return what the cards of runs say, side by side.
 
     Of several runs only the settings in which they differ; of one, all that are not
-    the defaults. What is missing or damaged is a dash.
+    the default. What is missing or damaged is a dash.
 
     Parameters
     ----------
@@ -67,8 +68,8 @@ def card_rows(folders: Sequence[Path]) -> list[CardRow]:
     for part, title in _PARTS.items():
         found = [card.get("metrics", {}).get(part) or {} for card in cards]
         lines = [
-            CardRow(label, tuple(_text(values.get(name)) for values in found), name)
-            for name, label in _METRICS.items()
+            CardRow(label, tuple(_figure(values.get(name)) for values in found), tip)
+            for name, (label, tip) in _METRICS.items()
             if any(values.get(name) is not None for values in found)
         ]
         rows += [CardRow(title), *lines] if lines else []
@@ -80,7 +81,7 @@ def _training(cards: Sequence[Mapping[str, Any]]) -> list[CardRow]:
     """Say what came of the training, and of what data it was."""
 
     def of_folds(name: str, card: Mapping[str, Any]) -> str:
-        return ", ".join(_text(fold.get(name)) for fold in card.get("folds", []))
+        return ", ".join(_figure(fold.get(name)) for fold in card.get("folds", []))
 
     def line(title: str, texts: Sequence[str], tooltip: str) -> CardRow:
         return CardRow(title, tuple(text or "-" for text in texts), tooltip)
@@ -117,7 +118,11 @@ def _settings(configs: Sequence[Mapping[str, Any]]) -> list[CardRow]:
         if len({json.dumps(value) for value in compared}) > 1:
             texts = tuple(_text(value) for value in values)
             lines.append(CardRow(item.metadata["label"], texts, item.metadata["help"]))
-    title = "Settings that differ" if len(configs) > 1 else "Settings, not the defaults"
+    title = (
+        "Settings that differ"
+        if len(configs) > 1
+        else "Settings other than the default"
+    )
     return [CardRow(title), *lines] if lines else []
 
 
@@ -127,6 +132,10 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else _text(value)
 
 
 def _text(value: Any) -> str:
@@ -161,11 +170,13 @@ class RunCards(QWidget):
         rows = card_rows(folders)
         table = self.table
         table.clear()
+        table.clearSpans()
         table.setColumnCount(1 + len(folders))
         table.setHorizontalHeaderLabels(["", *(folder.name for folder in folders)])
         table.setRowCount(len(rows))
         for k, row in enumerate(rows):
-            table.setSpan(k, 0, 1, 1 if row.values else 1 + len(folders))
+            if not row.values:
+                table.setSpan(k, 0, 1, 1 + len(folders))
             for column, text in enumerate((row.title, *row.values)):
                 item = QTableWidgetItem(text)
                 item.setToolTip(row.tooltip)
@@ -176,8 +187,11 @@ class RunCards(QWidget):
                 elif column:
                     item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
                 table.setItem(k, column, item)
-        header = table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        # Titles are not cut; of many runs one sees the first and scrolls.
+        header, mode = table.horizontalHeader(), QHeaderView.ResizeMode
+        few = len(folders) <= _FIT
+        header.setSectionResizeMode(mode.Stretch if few else mode.ResizeToContents)
+        header.setSectionResizeMode(0, mode.ResizeToContents)
         say(self.warning, _data_warning(folders))
 
 

@@ -376,7 +376,8 @@ _START_TIP = (
     "Resume goes on from there, also after napari was closed"
 )
 _ABOUT_NAME = {
-    "stopped": "This run was stopped: it goes on where it stood, with its settings.",
+    "stopped": "This run was stopped: it goes on where it stood, with its settings. "
+    "For a new one, give another name.",
     "finished": "There is a run of this name already: give another name.",
     "bad": "This cannot be a name: use letters, digits and - _ .",
 }
