@@ -77,7 +77,7 @@ class Curves(QWidget):
         self._titles: list[QLabel] = []
         self._plots: list[Any] = []
         self._lines: dict[str, Any] = {}
-        self._labels: Labels | None = None
+        self.labels: Labels | None = None
         self._drawn: set[str] = set()
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
@@ -102,10 +102,15 @@ class Curves(QWidget):
             if any(values):
                 drawn.add(name)
         self._drawn = drawn
-        if self._labels is not None and history.reports:
-            self._labels.show_counts(history.reports[-1].label_histogram)
+        if self.labels is not None and history.reports:
+            self.labels.show_counts(history.reports[-1].label_histogram)
         self._paint()
         self.show()
+
+    def drawn(self, name: str) -> tuple[Sequence[float], Sequence[float]]:
+        """Return the epochs and values of a number that are drawn."""
+        epochs, values = self._lines[name].getData()
+        return epochs, values
 
     def _build(self) -> None:
         # Half a second that only who trains has to wait.
@@ -124,14 +129,14 @@ class Curves(QWidget):
         for plot in self._plots:
             plot.setLimits(yMin=0)
         self._plots[1].setYRange(0, 1, padding=0.1)
-        self._labels = Labels()
-        self._layout.addWidget(self._labels)
+        self.labels = Labels()
+        self._layout.addWidget(self.labels)
         self._paint()
 
     def _paint(self) -> None:
         palette = self._palette
-        if self._labels is not None:
-            self._labels.paint(palette)
+        if self.labels is not None:
+            self.labels.paint(palette)
         for (title, _, series), label, plot in zip(
             _PLOTS, self._titles, self._plots, strict=False
         ):

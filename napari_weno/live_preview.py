@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,22 @@ from napari_weno.canvas import of_kind
 from napari_weno.docks import listen, notifying, say, text_label
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_weno.session import Session
     from weno.mil.reports import PreviewReport
     from weno.prediction import Prediction
     from weno.project import Project
+
+
+@dataclass
+class Wanted:
+    """Which slide to predict; no widget, which only the main thread may let go of."""
+
+    slide_id: str | None = None
+
+    def __call__(self) -> str | None:
+        return self.slide_id
 
 
 class LivePreview(QWidget):
@@ -35,7 +48,7 @@ class LivePreview(QWidget):
         self._project: Project | None = None
         self._run: str | None = None
         self._shown: Prediction | None = None
-        self._wanted: str | None = None
+        self._wanted = Wanted()
         self.box = QCheckBox("Live preview on the open slide")
         self.text = text_label(name="preview")
         self.box.setChecked(True)
@@ -53,8 +66,9 @@ class LivePreview(QWidget):
         listen(self, session.slide_changed, self._look)
         listen(self, session.blind_changed, self._look)
 
-    def slide_to_show(self) -> str | None:
-        """Return the slide to predict now; may be called from any thread."""
+    @property
+    def slide_to_show(self) -> Callable[[], str | None]:
+        """What tells, in any thread, which slide to predict now."""
         return self._wanted
 
     def begin(self) -> None:
@@ -66,7 +80,7 @@ class LivePreview(QWidget):
         """Draw what the model in training says, if it may be seen and still fits."""
         self._look()
         prediction, session = report.prediction, self._session
-        if self._wanted != prediction.slide_id:
+        if self._wanted.slide_id != prediction.slide_id:
             return
         before, tile = session.prediction, session.tile
         with notifying():
@@ -96,7 +110,7 @@ class LivePreview(QWidget):
         if fits and self.box.isChecked() and session.run != self._run:
             self.box.setChecked(False)
         may = fits and self.box.isChecked() and not self._reviewing()
-        self._wanted = opened.slide_id if may and opened is not None else None
+        self._wanted.slide_id = opened.slide_id if may and opened else None
 
     def _reviewing(self) -> bool:
         """Whether somebody is asked about a tile: then it is framed."""

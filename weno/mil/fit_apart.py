@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _REPORTS: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (StepReport, EpochReport, PredictReport)
 }
-_NICE = 10  # of 19: behind a window and its renderer, before what is done at night
+_NICE = 5  # of 19: behind a window and its renderer, not behind everything
 
 
 def fit_apart(
