@@ -117,7 +117,18 @@ CASES = (
     Case("napari-wsi, napari's async on", WSI, "napari-wsi", ".svs", napari_async=True),
     Case("napari-weno", OURS, "napari-weno"),
     Case("napari-weno, every read + 50 ms", (*OURS, "--delay", "50"), "napari-weno"),
-    Case("napari-weno, a fit beside it", (*OURS, "--fit"), "torch"),
+    Case("napari-weno, a fit in a thread", (*OURS, "--fit", "thread"), "torch"),
+    Case("napari-weno, a fit in a child process", (*OURS, "--fit", "child"), "torch"),
+    Case(
+        "napari-weno, fit and prediction in threads",
+        (*OURS, "--fit", "thread", "--predict"),
+        "torch",
+    ),
+    Case(
+        "napari-weno, fit in a child, prediction in a thread",
+        (*OURS, "--fit", "child", "--predict"),
+        "torch",
+    ),
 )
 BUILTIN = Case(
     "napari's own reader", ("--reader", "napari", "--only-open", "--bounded")

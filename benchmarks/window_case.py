@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ import openslide
 import psutil
 import tifffile
 from qtpy.QtCore import QEventLoop, Qt, QTimer
-from window_load import delay_reads, start_fit
+from window_load import delay_reads, make_project, start_fit, start_predicting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -263,6 +264,19 @@ def _megabytes() -> float:
     return float(psutil.Process().memory_info().rss / 2**20)
 
 
+def start_work(arguments: argparse.Namespace) -> list[list[Any]]:
+    """Start what is to go on beside the window; return what each has reported."""
+    if not (arguments.fit or arguments.predict):
+        return []
+    project = make_project(Path(tempfile.mkdtemp()))
+    beside = []
+    if arguments.fit:
+        beside.append(start_fit(project, arguments.fit))
+    if arguments.predict:
+        beside.append(start_predicting(project))
+    return beside
+
+
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Do what the case asks for and return its figures."""
     if arguments.delay:
@@ -275,8 +289,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         window.viewer.canvas.overlays.scale_bar.visible = True
     if arguments.only_open:
         return found
-    reports = start_fit() if arguments.fit else None
-    while reports is not None and not reports:
+    beside = start_work(arguments)
+    while not all(beside):
         spin(100)  # until it has loaded what it needs
     spin(500)
     watch, others = Watch(), Others()
@@ -284,7 +298,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     found["hand"] = watch.during(window.hand_moves)
     found["others"] = others.cores()
     found["sharp"] = window.sharp_share(VIEWS)
-    found["reports"] = len(reports or ())
+    found["reports"] = [len(reports) for reports in beside]
     window.close_slide()
     found["warm"] = window.open(arguments.again)
     return found
@@ -297,7 +311,8 @@ def main() -> None:
     parser.add_argument("again", type=Path)
     parser.add_argument("--reader", default="floor")
     parser.add_argument("--delay", type=float, default=0.0)
-    for flag in ("--fit", "--memory", "--only-open", "--bounded", "--scale-bar"):
+    parser.add_argument("--fit", choices=("thread", "child"))
+    for flag in ("--predict", "--memory", "--only-open", "--bounded", "--scale-bar"):
         parser.add_argument(flag, action="store_true")
     arguments = parser.parse_args()
     if arguments.bounded:

@@ -1,19 +1,23 @@
-"""What makes the life of a window harder: slow reads, and a fit beside it."""
+"""What makes the life of a window harder: slow reads, fits and predictions."""
 
 from __future__ import annotations
 
-import tempfile
 import time
+from collections import deque
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from weno.project import Project
     from weno.slides._backend import Backend
+
+RUN = "done"
+SLIDES, TILES = 24, 600
 
 
 def delay_reads(seconds: float) -> None:
@@ -44,32 +48,88 @@ def _after(seconds: float, read: Callable[..., Any]) -> Callable[..., Any]:
     return slow
 
 
-def start_fit() -> list[Any]:
-    """Fit as the Train dock does, in napari's worker thread, without an end.
+def make_project(folder: Path) -> Project:
+    """Make a project of features alone, with a run that can predict."""
+    from weno.features import SlideFeatures, write_features
+    from weno.mil.config import PRESETS
+    from weno.mil.fit_apart import fit_apart
+    from weno.project import Project
+    from weno.tiles import TileSpec
+
+    rng = np.random.default_rng(0)
+    lines = [f"s{k},s{k}.svs,{k % 2}" for k in range(SLIDES)]
+    table = folder / "slides.csv"
+    table.write_text(
+        "\n".join(["slide_id,path,label", *lines]) + "\n", encoding="utf-8"
+    )
+    project = Project.create(folder / "project", table, spec=TileSpec(64, 0.5))
+    for row in project.slides:
+        features = rng.standard_normal((TILES, 195)).astype(np.float32)
+        features[: TILES // 10 * (row.label or 0), :4] += 2
+        origins = np.stack([np.zeros(TILES), 128 * np.arange(TILES)], 1).astype(int)
+        spec = ("texture", project.spec, (0.5, 0.5), (128, 128 * TILES), row.slide_id)
+        write_features(
+            project.features_path(row.slide_id),
+            SlideFeatures(row.slide_id, features, origins, *spec),
+        )
+    config = replace(PRESETS["quick"], epochs=2)
+    deque(fit_apart(project, config, name=RUN, device="cpu"), maxlen=0)
+    return project
+
+
+def start_fit(project: Project, where: str) -> list[Any]:
+    """Fit without an end, driven by napari's worker thread.
+
+    Parameters
+    ----------
+    project : Project
+    where : {"thread", "child"}
+        In that thread, or as the Train dock does, in a child process.
 
     Returns
     -------
     list
         What the fit has reported so far.
     """
-    from napari.qt.threading import create_worker
-
     from napari_weno.neighbour import prepare_torch
-    from weno.mil import PRESETS, fit
-    from weno.mil.bags import Bag
+    from weno.mil.config import PRESETS
+    from weno.mil.fit_apart import fit_apart
 
-    rng = np.random.default_rng(0)
-    bags = []
-    for k in range(24):
-        features = rng.standard_normal((600, 195)).astype(np.float32)
-        features[: 60 * (k % 2), :4] += 2  # what a positive slide has
-        bags.append(Bag(f"s{k}", f"p{k}", k % 2, features))
     config = replace(PRESETS["default"], epochs=100_000, patience=100_000)
-    folder = Path(tempfile.mkdtemp()) / "run"
+
+    def in_thread() -> Iterator[Any]:
+        from weno.mil import fit_project
+
+        prepare_torch()
+        yield from fit_project(project, config, name="endless", device="cpu")
+
+    def in_child() -> Iterator[Any]:
+        job = fit_apart(project, config, name="endless", device="cpu")
+        yield from (report for report in job if report is not None)
+
+    return _beside(in_thread if where == "thread" else in_child)
+
+
+def start_predicting(project: Project) -> list[Any]:
+    """Predict all slides again and again, as the Explain dock does.
+
+    Returns
+    -------
+    list
+        What was reported so far.
+    """
 
     def job() -> Iterator[Any]:
-        prepare_torch()
-        yield from fit(folder, bags, config, device="cpu", context={})
+        from weno.mil import predict_project
+
+        while True:
+            yield from predict_project(project, RUN, device="cpu")
+
+    return _beside(job)
+
+
+def _beside(job: Callable[[], Iterator[Any]]) -> list[Any]:
+    from napari.qt.threading import create_worker
 
     reports: list[Any] = []
     worker = create_worker(job)

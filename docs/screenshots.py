@@ -9,18 +9,23 @@ predicted run. Without a display put ``xvfb-run -a -s "-screen 0 1600x1000x24"``
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari
 from napari.settings import get_settings
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QScrollArea
 
 from napari_weno.session import session_of, show_dock
+from napari_weno.train_runs import free_name
 from weno.demo import slide_to_show
 from weno.prediction import read_prediction
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from weno.project import Project
 
 DOCKS = ("Slide", "Cohort", "Train", "Explain", "Review")
@@ -62,6 +67,47 @@ def take(
     viewer.close()
 
 
+def take_train_tour(folder: Path, theme: str, out: Path) -> None:
+    """Take the pictures of the Train dock's tour; a run is made in the project."""
+    get_settings().appearance.theme = theme
+    viewer = napari.Viewer(title="WENO")
+    viewer.window.resize(1500, 950)
+    session = session_of(viewer)
+    session.open_slide(slide_to_show(session.open_project(folder)))
+    dock = show_dock(viewer, "Train")
+    bar = dock.findChild(QScrollArea).verticalScrollBar()
+
+    def shoot(name: str) -> None:
+        QTest.qWait(500)
+        path = out / f"tour-train-{name}-{theme}.png"
+        viewer.screenshot(str(path), canvas_only=False, flash=False)
+
+    QTest.qWait(1500)
+    viewer.reset_view()
+    wait_for(dock.job.button.isEnabled)
+    dock.name.setText(free_name(session.project))
+    shoot("ready")
+    dock.form.editors["seed"].editor.setValue(3)
+    dock.job.button.click()
+    wait_for(lambda: len(dock._history.reports) > 25 and dock.live.text.text())
+    bar.setValue(dock.job.y())
+    shoot("training")
+    wait_for(lambda: not dock.job.running)
+    dock.runs.selectAll()
+    dock.card.click()
+    QTest.qWait(500)
+    bar.setValue(bar.maximum())
+    shoot("compare")
+    viewer.close()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
+    """Let the window live until something has happened."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        QTest.qWait(50)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("demo", type=Path)
@@ -72,6 +118,7 @@ def main() -> None:
     for theme in ("dark", "light"):
         take(arguments.demo, "demo", theme, arguments.out, DOCKS)
         take(arguments.slides, "slides", theme, arguments.out, ("Explain", "Review"))
+        take_train_tour(arguments.demo, theme, arguments.out)
 
 
 if __name__ == "__main__":

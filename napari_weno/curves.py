@@ -1,7 +1,8 @@
-"""Live curves of a fit: losses, validation AUC, mined share."""
+"""Live curves of a fit: losses, validation AUC, mined share, pseudo-labels."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,13 @@ _PLOTS = (
         (("mined", "mined"),),
     ),
 )
+_LABELS = (
+    "Pseudo-labels",
+    "What the teacher tells the student of the tiles of positive slides, in the last "
+    "epoch: how many tiles (the axis is logarithmic) have which "
+    "pseudo-label, from 0, normal, to 1, positive. Two heaps are what one hopes for; "
+    "one heap in the middle tells the student nothing",
+)
 _HEIGHT = 96
 
 
@@ -69,6 +77,7 @@ class Curves(QWidget):
         self._titles: list[QLabel] = []
         self._plots: list[Any] = []
         self._lines: dict[str, Any] = {}
+        self.labels: Labels | None = None
         self._drawn: set[str] = set()
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
@@ -93,8 +102,15 @@ class Curves(QWidget):
             if any(values):
                 drawn.add(name)
         self._drawn = drawn
+        if self.labels is not None and history.reports:
+            self.labels.show_counts(history.reports[-1].label_histogram)
         self._paint()
         self.show()
+
+    def drawn(self, name: str) -> tuple[Sequence[float], Sequence[float]]:
+        """Return the epochs and values of a number that are drawn."""
+        epochs, values = self._lines[name].getData()
+        return epochs, values
 
     def _build(self) -> None:
         # Half a second that only who trains has to wait.
@@ -102,13 +118,7 @@ class Curves(QWidget):
 
         for title, tooltip, series in _PLOTS:
             label, plot = QLabel(title), pyqtgraph.PlotWidget()
-            plot.setFixedHeight(_HEIGHT)
-            plot.setMouseEnabled(x=False, y=False)
-            plot.hideButtons()
-            plot.setMenuEnabled(False)
-            plot.getAxis("left").setWidth(38)
-            plot.getPlotItem().setContentsMargins(0, 8, 8, 0)
-            plot.setToolTip(tooltip)
+            _settle(plot, tooltip)
             label.setToolTip(tooltip)
             for _, name in series:
                 self._lines[name] = plot.plot([], [])
@@ -119,24 +129,88 @@ class Curves(QWidget):
         for plot in self._plots:
             plot.setLimits(yMin=0)
         self._plots[1].setYRange(0, 1, padding=0.1)
+        self.labels = Labels()
+        self._layout.addWidget(self.labels)
         self._paint()
 
     def _paint(self) -> None:
         palette = self._palette
+        if self.labels is not None:
+            self.labels.paint(palette)
         for (title, _, series), label, plot in zip(
             _PLOTS, self._titles, self._plots, strict=False
         ):
             drawn = [(who, name) for who, name in series if name in self._drawn]
-            plot.setBackground(palette.background)
-            for side in ("left", "bottom"):
-                plot.getAxis(side).setPen(palette.text)
-                plot.getAxis(side).setTextPen(palette.text)
+            _colour(plot, palette)
             for who, name in drawn:
                 self._lines[name].setPen(getattr(palette, who), width=2)
             label.setText(_title(title, [who for who, _ in drawn], palette))
             # Nothing is mined, or no validation AUC: an empty plot tells nothing.
             label.setVisible(bool(drawn))
             plot.setVisible(bool(drawn))
+
+
+class Labels(QWidget):
+    """The histogram of the pseudo-labels of the last epoch."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        import pyqtgraph
+
+        title, tooltip = _LABELS
+        self._title = QLabel(title)
+        self._title.setToolTip(tooltip)
+        self._plot = pyqtgraph.PlotWidget()
+        _settle(self._plot, tooltip)
+        self._plot.setXRange(0, 1, padding=0.02)
+        self._bars = pyqtgraph.BarGraphItem(x0=[], width=[], height=[])
+        self._plot.addItem(self._bars)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self._title)
+        layout.addWidget(self._plot)
+
+    @property
+    def heights(self) -> list[float]:
+        """Of the bars: the logarithm of one more than the tiles in each."""
+        return list(self._bars.opts["height"])
+
+    def show_counts(self, counts: Sequence[int]) -> None:
+        """Show how many tiles have which pseudo-label."""
+        width = 1 / max(1, len(counts))
+        heights = [math.log10(1 + count) for count in counts]
+        starts = [k * width for k in range(len(counts))]
+        self._bars.setOpts(x0=starts, width=0.92 * width, height=heights)
+        top = math.ceil(max(heights, default=0)) or 1
+        # Ticks tell tiles, not their logarithms.
+        ticks = [(math.log10(1 + 10**k), f"{10**k:,}") for k in range(1, top + 1)]
+        self._plot.getAxis("left").setTicks([[(0, "0"), *ticks]])
+        self._plot.setYRange(0, max(heights, default=0) or 1, padding=0.05)
+        self.setVisible(sum(counts) > 0)
+
+    def paint(self, palette: Palette) -> None:
+        """Use a palette."""
+        _colour(self._plot, palette)
+        self._bars.setOpts(brush=palette.teacher, pen=palette.background)
+
+
+def _settle(plot: Any, tooltip: str) -> None:
+    """Make a plot one that is looked at, not moved."""
+    plot.setFixedHeight(_HEIGHT)
+    plot.setMouseEnabled(x=False, y=False)
+    plot.hideButtons()
+    plot.setMenuEnabled(False)
+    plot.getAxis("left").setWidth(38)
+    plot.getPlotItem().setContentsMargins(0, 8, 8, 0)
+    plot.setToolTip(tooltip)
+
+
+def _colour(plot: Any, palette: Palette) -> None:
+    plot.setBackground(palette.background)
+    for side in ("left", "bottom"):
+        plot.getAxis(side).setPen(palette.text)
+        plot.getAxis(side).setTextPen(palette.text)
 
 
 def _title(title: str, names: Sequence[str], palette: Palette) -> str:

@@ -84,6 +84,11 @@ class ExplainWidget(Dock):
             self.slide.setText(slide_text(prediction))
             count = len(self.candidates.candidates.tiles)
             self._found.setTitle(f"Candidates ({count})")
+            chosen = self._session.run
+            learning = chosen is not None and prediction.run != chosen
+            self._result.setTitle(
+                f"Slide · by {prediction.run}, in training" if learning else "Slide"
+            )
         self._show_what_may_be_seen()
         self._on_tile(self._session.tile)
 

@@ -1,8 +1,8 @@
 """A form for a dataclass, made from its fields and their metadata alone.
 
 A field's type chooses the editor: bool, int, float, str, a `Literal`, or any of
-these with ``| None``. Its metadata may say ``label``, ``help``, ``limits`` and
-``advanced``.
+these with ``| None``. Its metadata may say ``label``, ``help``, ``limits``, ``unit``
+and ``advanced``.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class FieldSpec:
         The only values there are; empty if all are allowed.
     limits : (float, float) or None
         Smallest and largest value.
+    unit : str
+        Shown behind a number.
     optional : bool
         Whether it may be None.
     advanced : bool
@@ -74,6 +76,7 @@ class FieldSpec:
     kind: type
     choices: tuple[Any, ...]
     limits: tuple[float, float] | None
+    unit: str
     optional: bool
     advanced: bool
 
@@ -110,6 +113,7 @@ def _describe(item: dataclasses.Field[Any], hint: Any) -> FieldSpec:
         kind=kind,
         choices=choices,
         limits=limits,
+        unit=str(metadata.get("unit", "")),
         optional=optional,
         advanced=bool(metadata.get("advanced", False)),
     )
@@ -129,16 +133,17 @@ class NumberBox(QDoubleSpinBox):
 
     def valueFromText(self, text: str | None) -> float:
         """Read what Python reads."""
-        return float(text or 0)
+        return float((text or "").removesuffix(self.suffix()) or 0)
 
     def validate(self, text: str | None, pos: int) -> tuple[QValidator.State, str, int]:
         """Accept numbers within the limits, and what may become one."""
         text = text or ""
+        number = text.removesuffix(self.suffix())
         try:
-            inside = self.minimum() <= float(text) <= self.maximum()
+            inside = self.minimum() <= float(number) <= self.maximum()
         except ValueError:
             inside = False
-            if set(text) - set("0123456789.eE+-"):
+            if set(number) - set("0123456789.eE+-"):
                 return QValidator.State.Invalid, text, pos
         state = QValidator.State
         return state.Acceptable if inside else state.Intermediate, text, pos
@@ -158,11 +163,17 @@ def make_editor(spec: FieldSpec) -> QWidget:
     if spec.kind is int:
         low, high = spec.limits or (-_INT_MAX, _INT_MAX)
         spin = QSpinBox()
+        spin.setSuffix(_suffix(spec))
         spin.setRange(int(max(low, -_INT_MAX)), int(min(high, _INT_MAX)))
         return spin
     number = NumberBox()
+    number.setSuffix(_suffix(spec))
     number.setRange(*(spec.limits or (-_FLOAT_MAX, _FLOAT_MAX)))
     return number
+
+
+def _suffix(spec: FieldSpec) -> str:
+    return f" {spec.unit}" if spec.unit else ""
 
 
 def _read(editor: QWidget) -> Any:

@@ -49,6 +49,8 @@ class JobBar(QWidget):
     reported = Signal(object)
     #: What the job returned; not emitted if it was stopped or failed.
     returned = Signal(object)
+    #: What it failed with.
+    failed = Signal(object)
     #: The job is over, in whatever way.
     ended = Signal()
 
@@ -142,6 +144,7 @@ class JobBar(QWidget):
 
     def _on_error(self, error: BaseException) -> None:
         self.say(str(error) or type(error).__name__)
+        self.failed.emit(error)
         if isinstance(error, EXPECTED):
             show_error(str(error))
         else:

@@ -20,21 +20,33 @@ from napari_weno.curves import Curves
 from napari_weno.docks import Dock, listen, may_shrink, notifying, say, text_label
 from napari_weno.form import DataclassForm
 from napari_weno.jobs import JobBar, QuietJob
+from napari_weno.live_preview import LivePreview
+from napari_weno.run_cards import RunCards
 from napari_weno.session import session_of, show_dock
 from napari_weno.train_jobs import History, look, train
-from napari_weno.train_runs import RunTable, free_name, read_run, read_runs
+from napari_weno.train_runs import (
+    RunTable,
+    free_name,
+    name_to_offer,
+    read_run,
+    read_runs,
+)
 from weno.errors import WenoError
 from weno.mil.config import PRESETS, TrainConfig
+from weno.mil.reports import EpochReport, PreviewReport, StepReport
 
 if TYPE_CHECKING:
     import napari.viewer
 
     from napari_weno.session import Session
     from napari_weno.train_jobs import Readiness, Trained
+    from weno.project import Project
 
 _NO_PROJECT = "No project is open yet. Open one, or try the demo cohort."
 # Files may change many times a second while a job runs.
 _LOOK_MS = 200
+# Epochs of a small cohort come faster than anyone can look at curves.
+_DRAW_MS = 250
 
 
 class TrainWidget(Dock):
@@ -50,7 +62,7 @@ class TrainWidget(Dock):
         self._session: Session = session_of(viewer)
         self._history = History()
         self._ready: Readiness | None = None
-        self._training = ""
+        self._training: tuple[Project | None, str] = (None, "")
         self.hint = text_label(name="hint")
         self.way_out = QPushButton("Go to Cohort")
         self.preset = QComboBox()
@@ -60,14 +72,16 @@ class TrainWidget(Dock):
         self.name = QLineEdit()
         self.device = QComboBox()
         self.predict = QCheckBox("Predict all slides afterwards")
-        self.job = JobBar("Start", "Fit teacher and student in the background")
+        self.job = JobBar("Start", _START_TIP)
+        self.live = LivePreview(self._session)
         self.result = text_label(name="result")
         self.curves = Curves()
         self.runs = RunTable()
+        self.card = QPushButton("Card")
+        self.cards = RunCards()
         self._look = QuietJob(self)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_LOOK_MS)
+        self._timer = _single_shot(self, _LOOK_MS)
+        self._drawn = _single_shot(self, _DRAW_MS)
         self._explain()
         self._lay_out()
         self._connect()
@@ -87,6 +101,11 @@ class TrainWidget(Dock):
         self.predict.setChecked(True)
         self.predict.setToolTip("So that overlays, candidates and the review are there")
         self.way_out.setToolTip("Open a project and prepare its slides there")
+        self.card.setCheckable(True)
+        self.card.setToolTip(
+            "Figures, settings and data of the run that is selected above; of several, "
+            "side by side, with the settings in which they differ"
+        )
         say(self.result, "")
 
     def _lay_out(self) -> None:
@@ -105,9 +124,12 @@ class TrainWidget(Dock):
             self.way_out,
             self.settings,
             self.job,
+            self.live,
             self.result,
             self.curves,
             self.runs,
+            self.card,
+            self.cards,
         ):
             layout.addWidget(widget)
         layout.addStretch()
@@ -126,13 +148,17 @@ class TrainWidget(Dock):
         listen(self, session.viewer.events.theme, self._on_theme)
         self.preset.currentIndexChanged.connect(self._on_preset)
         self.form.changed.connect(self._on_form)
-        self.name.textChanged.connect(self._check)
+        self.name.textChanged.connect(self._on_name)
         self.way_out.clicked.connect(self._show_cohort)
         self.job.start_requested.connect(self._start)
         self.job.reported.connect(self._on_report)
         self.job.returned.connect(self._on_result)
+        self.job.failed.connect(lambda error: say(self.result, str(error)))
         self.job.ended.connect(self._on_end)
         self.runs.chosen.connect(self._on_run_chosen)
+        self.runs.itemSelectionChanged.connect(self._show_cards)
+        self.card.toggled.connect(self._show_cards)
+        self._drawn.timeout.connect(self._draw)
         self._timer.timeout.connect(self._run_look)
         self._look.returned.connect(self._on_look)
         self._look.failed.connect(lambda error: say(self.hint, str(error)))
@@ -140,8 +166,8 @@ class TrainWidget(Dock):
     def _on_project(self, _: object = None) -> None:
         project = self._session.project
         self._ready = None
-        if project is not None:
-            self.name.setText(free_name(project))
+        if project is not None and not self.job.running:
+            self.name.setText(name_to_offer(project))
         self._look_soon()
         self._check()
 
@@ -159,8 +185,10 @@ class TrainWidget(Dock):
         self.form.offer("teacher", ready.teachers)
         if self.device.count() < len(ready.devices):
             self.device.clear()
-            for name, text in ready.devices:
-                self.device.addItem(text, name)
+            for device in ready.devices:
+                self.device.addItem(device.text, device.name)
+        for row, device in enumerate(ready.devices):
+            self.device.setItemText(row, device.text)
         self._check()
 
     def _check(self, _: object = None) -> None:
@@ -171,7 +199,9 @@ class TrainWidget(Dock):
         self.way_out.setVisible(bool(text))
         self.settings.setVisible(project is not None)
         self.job.setVisible(project is not None)
-        self.runs.setVisible(project is not None and self.runs.rowCount() > 0)
+        self.live.setVisible(project is not None)
+        for widget in (self.runs, self.card):
+            widget.setVisible(project is not None and self.runs.rowCount() > 0)
         state = self._state_of_name()
         self.settings.setEnabled(not self.job.running)
         # Settings of a run that was begun cannot change.
@@ -186,16 +216,17 @@ class TrainWidget(Dock):
 
     def _state_of_name(self) -> str:
         """Tell whether a run of the name given is free, stopped, finished or bad."""
-        project = self._session.project
-        if project is None:
-            return "free"
-        try:
-            folder = project.run_dir(self.name.text().strip())
-        except WenoError:
-            return "bad"
-        if not (folder / "config.json").is_file():
-            return "free"
-        return "finished" if read_run(folder).finished else "stopped"
+        return _state_of(self._session.project, self.name.text().strip())
+
+    def _on_name(self) -> None:
+        """Show the settings of a run that was begun: it goes on with those."""
+        project, name = self._session.project, self.name.text().strip()
+        if project is not None and self._state_of_name() == "stopped":
+            with suppress(WenoError):
+                self.form.set_value(
+                    TrainConfig.read(project.run_dir(name) / "config.json")
+                )
+        self._check()
 
     def _show_cohort(self) -> None:
         show_dock(self._session.viewer, "Cohort")
@@ -226,11 +257,8 @@ class TrainWidget(Dock):
         if project is None or self.job.running:
             return
         self.name.setText(name)
-        with notifying():
-            if self._state_of_name() == "stopped":
-                config = TrainConfig.read(project.run_dir(name) / "config.json")
-                self.form.set_value(config)
-            else:
+        if self._state_of_name() != "stopped":
+            with notifying():
                 self._session.choose_run(name)
         self._show_runs()
 
@@ -244,8 +272,9 @@ class TrainWidget(Dock):
         except WenoError as error:
             self.job.say(str(error))
             return
-        self._history, self._training = History(), name
+        self._history, self._training = History(), (project, name)
         say(self.result, "")
+        self.live.begin()
         self.job.run(
             train,
             project,
@@ -254,38 +283,53 @@ class TrainWidget(Dock):
             device=self.device.currentData(),
             resume=resume,
             predict=self.predict.isChecked(),
+            slide_to_show=self.live.slide_to_show,
         )
         self._check()
-        self.job.say("Reading features…")
+        self.job.say("Starting…")
 
     def _on_report(self, report: Any) -> None:
-        if hasattr(report, "teacher_loss"):
+        if isinstance(report, PreviewReport):
+            self.live.show_report(report)
+        elif isinstance(report, EpochReport):
             self._history.add(report)
-            self.curves.show_history(self._history)
             say(self.result, report.warning)
-        text = f"Predicting {report.text}"
-        if hasattr(report, "epoch"):
-            text = self._history.text
-        self.job.show_progress(report.done, report.total, text)
+            self.job.show_progress(report.done, report.total, self._history.text)
+            if not self._drawn.isActive():
+                self._draw()
+        elif isinstance(report, StepReport):
+            text = self._history.text if self._history.reports else report.text
+            self.job.show_progress(report.done, report.total, text)
+        elif report is not None:
+            text = f"Predicting {report.text}"
+            self.job.show_progress(report.done, report.total, text)
+
+    def _draw(self) -> None:
+        """Draw the curves, if there is something new, and rest for a while."""
+        if self._history.changed:
+            self._history.changed = False
+            self.curves.show_history(self._history)
+            self._drawn.start()
 
     def _on_result(self, trained: Trained) -> None:
-        told = [trained.run.text]
-        if warning := self._history.warning:
-            told.append(warning)
+        told = [trained.run.text, trained.run.warning, self._history.warning]
         if trained.predicted or trained.failed:
             told.append(f"{trained.predicted:,} slides predicted")
         if trained.failed:
             told.append(f"{trained.failed:,} could not be: see Explain")
-        say(self.result, "\n".join(told))
+        say(self.result, "\n".join(filter(None, told)))
 
     def _on_end(self) -> None:
         """Make what the run has left known to all docks, and offer what is next."""
-        project = self._session.project
-        if project is None:
+        self._draw()
+        self.live.end()
+        project, name = self._training
+        if project is None or project is not self._session.project:
+            self._on_project()
             return
-        if self._state_of_name() == "finished":
+        if _state_of(project, name) == "finished":
             with notifying():
-                self._session.choose_run(self._training)
+                self._session.choose_run(name)
             self.name.setText(free_name(project))
         self._session.files_changed.emit()
         self._check()
@@ -294,11 +338,46 @@ class TrainWidget(Dock):
         project = self._session.project
         runs = read_runs(project) if project else []
         self.runs.show_runs(runs, self._session.run)
+        self._show_cards()
         self._check()
 
+    def _show_cards(self, _: object = None) -> None:
+        """Show the cards of the runs that are selected, if asked for."""
+        project, names = self._session.project, self.runs.selected
+        self.card.setText(f"Compare {len(names)} runs" if len(names) > 1 else "Card")
+        self.card.setEnabled(bool(names) or self.card.isChecked())
+        shown = project is not None and self.card.isChecked()
+        self.cards.show_runs(
+            [project.run_dir(name) for name in names] if project and shown else []
+        )
 
+
+def _state_of(project: Project | None, name: str) -> str:
+    if project is None:
+        return "free"
+    try:
+        folder = project.run_dir(name)
+    except WenoError:
+        return "bad"
+    if not (folder / "config.json").is_file():
+        return "free"
+    return "finished" if read_run(folder).finished else "stopped"
+
+
+def _single_shot(parent: QWidget, milliseconds: int) -> QTimer:
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    return timer
+
+
+_START_TIP = (
+    "Fit teacher and student in the background. Stop keeps every epoch that is done; "
+    "Resume goes on from there, also after napari was closed"
+)
 _ABOUT_NAME = {
-    "stopped": "This run was stopped: it goes on where it stood, with its settings.",
+    "stopped": "This run was stopped: it goes on where it stood, with its settings. "
+    "For a new one, give another name.",
     "finished": "There is a run of this name already: give another name.",
     "bad": "This cannot be a name: use letters, digits and - _ .",
 }

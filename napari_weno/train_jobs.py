@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from napari_weno.neighbour import prepare_torch
 from napari_weno.train_runs import METRICS, read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     from napari_weno.train_runs import RunRow
-    from weno.mil import EpochReport, TrainConfig
+    from weno.mil.config import TrainConfig
+    from weno.mil.devices import Device
+    from weno.mil.reports import EpochReport
     from weno.project import Project
 
 _LISTED = 5
@@ -35,15 +37,15 @@ class Readiness:
         What else stands against a fit, all at once; empty if nothing.
     teachers : tuple of str
         Names of the teachers there are.
-    devices : tuple of (str, str)
-        Name for the fit, and what to call it.
+    devices : tuple of Device
+        What a fit can run on.
     """
 
     unprepared: tuple[str, ...]
     left_out: tuple[str, ...]
     problem: str
     teachers: tuple[str, ...]
-    devices: tuple[tuple[str, str], ...]
+    devices: tuple[Device, ...]
 
     @property
     def text(self) -> str:
@@ -86,6 +88,7 @@ def look(project: Project) -> Generator[None, None, Readiness]:
 
     from weno.errors import WenoError
     from weno.mil.bags import Bag, check_cohort
+    from weno.mil.devices import devices
     from weno.mil.plugins import teacher_names
 
     failed = project.failed_slides()
@@ -107,19 +110,12 @@ def look(project: Project) -> Generator[None, None, Readiness]:
     except WenoError as error:
         problem = str(error)
     return Readiness(
-        tuple(unprepared), tuple(left_out), problem, tuple(teacher_names()), _devices()
+        tuple(unprepared),
+        tuple(left_out),
+        problem,
+        tuple(teacher_names()),
+        tuple(devices()),
     )
-
-
-def _devices() -> tuple[tuple[str, str], ...]:
-    import torch
-
-    found = [("auto", "automatic"), ("cpu", "CPU")]
-    for k in range(torch.cuda.device_count()):
-        free, _ = torch.cuda.mem_get_info(k)
-        name = torch.cuda.get_device_name(k)
-        found.append((f"cuda:{k}", f"{name}, {free / 2**30:.0f} GiB free"))
-    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +144,9 @@ def train(
     device: str,
     resume: bool,
     predict: bool,
+    slide_to_show: Callable[[], str | None] = lambda: None,
 ) -> Generator[Any, None, Trained]:
-    """Fit a run and, if wanted, predict all slides with it.
+    """Fit a run and, if wanted, predict all slides with it, in a process of its own.
 
     Parameters
     ----------
@@ -161,23 +158,32 @@ def train(
     resume : bool
         Go on with a run that was stopped.
     predict : bool
+    slide_to_show : callable, optional
+        Says which slide to predict with the weights in training.
     """
-    from weno.mil import fit_project, predict_project
+    # Half a second of imports, here where nobody waits: the curves need them.
+    import_module("pyqtgraph")
+    from weno.mil.fit_apart import fit_apart
 
-    prepare_torch()
     if resume:
         yield from past_epochs(project.run_dir(name))
-    yield from fit_project(project, config, name=name, device=device, resume=resume)
-    predicted = failed = 0
-    if predict:
-        result = yield from predict_project(project, name, device=device)
-        predicted, failed = len(result.predicted), len(result.failed)
-    return Trained(read_run(project.run_dir(name)), predicted, failed)
+    told = yield from fit_apart(
+        project,
+        config,
+        name=name,
+        device=device,
+        resume=resume,
+        predict=predict,
+        slide_to_show=slide_to_show,
+    )
+    failed = sum(problem is not None for problem in told.values())
+    run = read_run(project.run_dir(name))
+    return Trained(run, len(told) - failed, failed)
 
 
 def past_epochs(folder: Path) -> Generator[EpochReport, None, None]:
     """Yield what the epochs of a run that was stopped have reported."""
-    from weno.mil import EpochReport
+    from weno.mil.reports import EpochReport
 
     for path in [folder / METRICS, *sorted(folder.glob(f"fold-*/{METRICS}"))]:
         lines = path.read_bytes().splitlines() if path.is_file() else []
@@ -194,6 +200,8 @@ class History:
     """The epochs of the fold in training, and how long the rest will take."""
 
     reports: list[EpochReport] = field(default_factory=list)
+    #: Whether there is anything that was not drawn yet.
+    changed: bool = False
 
     def add(self, report: EpochReport) -> None:
         """Take in an epoch; the first of another fold begins anew."""
@@ -203,6 +211,7 @@ class History:
         while self.reports and self.reports[-1].epoch >= report.epoch:
             self.reports.pop()
         self.reports.append(report)
+        self.changed = True
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
         """Return epochs and values of a number, where there is one."""

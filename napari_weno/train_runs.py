@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_weno.docks import fit_columns
+from weno.mil.reports import chance_warning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,8 @@ class RunRow:
         Of bags: teacher and student.
     time : datetime
         Of the last change.
+    warning : str
+        What should worry whoever uses it; empty if nothing does.
     """
 
     name: str
@@ -58,6 +61,7 @@ class RunRow:
     val_auc: tuple[float | None, float | None]
     test_auc: tuple[float | None, float | None]
     time: datetime
+    warning: str = ""
 
     @property
     def text(self) -> str:
@@ -96,12 +100,21 @@ def read_run(folder: Path) -> RunRow:
         val_auc=_aucs(metrics.get("val", {})),
         test_auc=_aucs(metrics.get("test", {})),
         time=datetime.fromtimestamp(newest, UTC),
+        warning=chance_warning(metrics).capitalize(),
     )
 
 
 def read_runs(project: Project) -> list[RunRow]:
     """Read all runs of a project, the newest first."""
     return [read_run(project.run_dir(name)) for name in project.run_names()[::-1]]
+
+
+def name_to_offer(project: Project) -> str:
+    """Return the name of the newest run if it was stopped, else one that is free."""
+    names = project.run_names()
+    if names and not read_run(project.run_dir(names[-1])).finished:
+        return names[-1]
+    return free_name(project)
 
 
 def free_name(project: Project) -> str:
@@ -152,15 +165,22 @@ class RunTable(QTableWidget):
             self.setHorizontalHeaderItem(column, item)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setTabKeyNavigation(False)
         self.setToolTip(
             "Runs of this project, the newest first. A double click or Enter takes "
-            "one: its overlays are shown, and one that was stopped can be resumed"
+            "one: its overlays are shown, and one that was stopped can be resumed. "
+            "Select several (Ctrl or Shift) to compare them"
         )
         self.verticalHeader().hide()
         self.itemActivated.connect(self._on_activated)
+
+    @property
+    def selected(self) -> list[str]:
+        """Names of the runs that are selected, from the top."""
+        rows = sorted({index.row() for index in self.selectedIndexes()})
+        return [item.text() for row in rows if (item := self.item(row, 0))]
 
     def show_runs(self, runs: Sequence[RunRow], current: str | None) -> None:
         """Show runs; the name of the current one is bold."""
@@ -169,13 +189,15 @@ class RunTable(QTableWidget):
             texts = (
                 run.name,
                 run.teacher,
-                _number(run.val_auc[0]) if run.finished else "",
+                _number(run.val_auc[0]) + (" ⚠" if run.warning else "")
+                if run.finished
+                else "",
                 _number(run.test_auc[0]) if run.finished else "",
                 _when(run.time) if run.finished else "stopped",
             )
             for column, text in enumerate(texts):
                 item = QTableWidgetItem(text)
-                item.setToolTip(run.text)
+                item.setToolTip(f"{run.text}\n{run.warning}".strip())
                 font = item.font()
                 font.setBold(run.name == current)
                 item.setFont(font)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from weno.classes import run_names
 from weno.errors import RunError, WenoError, import_extra
+from weno.mil.reports import chance_warning
 from weno.terminal import complain, follow, hush, say
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _PANEL = "More than two classes"
 _STAMP = "%Y-%m-%d_%H-%M-%S"
-_OF_CHANCE = 0.9  # of a coin's loss: what is above has hardly been learnt
 
 PositiveOption = Annotated[
     str | None,
@@ -126,7 +125,8 @@ def follow_fit(job: Generator[Any, None, Path], following: str) -> dict[str, Any
     """
     run_dir = follow(_complaining(job), "fit")
     card = json.loads((run_dir / "card.json").read_text(encoding="utf-8"))
-    _warn_of_chance(card["metrics"])
+    if warning := chance_warning(card["metrics"]):
+        complain("warning", warning)
     say(f"Run {run_dir.name} in {run_dir}. Next: {following}")
     return {"run": run_dir.name, "run_dir": str(run_dir), "metrics": card["metrics"]}
 
@@ -147,20 +147,3 @@ def _complaining(job: Generator[Any, None, Any]) -> Generator[Any, None, Any]:
                 complain(report.text, report.warning)
             said = begins
         yield report
-
-
-def _warn_of_chance(metrics: dict[str, Any]) -> None:
-    """Say so if validation is hardly better than a coin: attention can go astray."""
-    scores = metrics.get("val") or {}
-    loss, student = scores.get("teacher_loss"), scores.get("student_bag_auc_top_mean")
-    signs = []
-    if loss is not None and loss > _OF_CHANCE * math.log(2):
-        signs.append(f"the loss, {loss:.2f}, is about a coin's, {math.log(2):.2f}")
-    if student is not None and student < 0.5:
-        signs.append(f"the student ranks slides the wrong way round, AUC {student:.2f}")
-    if signs:
-        complain(
-            "warning",
-            f"in validation {' and '.join(signs)}: do not trust this run; try other "
-            "seeds, more slides, or --folds to see how much it varies",
-        )

@@ -27,6 +27,7 @@ PLAIN += ("cli", "demo", "doctor", "errors", "bench")
 
 #: Parts of the core that a part may import, for types too.
 MAY_IMPORT = {
+    "apart": {"errors"},
     "atomic": set(),
     "doctor": set(),
     "errors": set(),
@@ -46,7 +47,7 @@ MAY_IMPORT = {
     "features": {"atomic", "cluster", "errors", "project", "slide_rows", "slides"}
     | {"tiles"},
     "review": {"atomic", "errors", "geojson", "prediction", "project", "tiles"},
-    "mil": {"atomic", "cluster", "errors", "features", "plugins", "prediction"}
+    "mil": {"apart", "atomic", "cluster", "errors", "features", "plugins", "prediction"}
     | {"project", "review", "slide_rows", "slides", "tiles"},
 }
 #: Where the parts are put together.

@@ -46,6 +46,19 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def test_a_run_is_trained_by_one_at_a_time(tmp_path: Path) -> None:
+    first = job(tmp_path / "run")
+    next(r for r in first if isinstance(r, EpochReport))
+    with pytest.raises(RunError, match="another process is training"):
+        list(job(tmp_path / "run", resume=True))
+    first.close()
+    assert [
+        r.epoch
+        for r in job(tmp_path / "run", resume=True)
+        if isinstance(r, EpochReport)
+    ] == [2, 3, 4, 5, 6]
+
+
 def test_a_run_folder_is_whole_and_holds_no_pickle(tmp_path: Path) -> None:
     reports = [r for r in job(tmp_path / "run") if isinstance(r, EpochReport)]
     names = {path.name for path in (tmp_path / "run").iterdir()}

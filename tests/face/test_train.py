@@ -3,13 +3,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+import psutil
 import pytest
 from napari import Viewer
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 
@@ -17,18 +19,29 @@ from napari_weno.curves import DARK, LIGHT, Palette
 from napari_weno.form import DataclassForm, FieldSpec, NumberBox, describe
 from napari_weno.session import session_of, show_dock
 from napari_weno.train import TrainWidget
-from napari_weno.train_jobs import History, Readiness, look, past_epochs, train
+from napari_weno.train_jobs import (
+    History,
+    Readiness,
+    Trained,
+    look,
+    past_epochs,
+    train,
+)
 from napari_weno.train_runs import free_name, read_run, read_runs
 from weno.mil.config import PRESETS, TrainConfig
+from weno.mil.reports import EpochReport
 from weno.project import Project
 
 LEFT = Qt.MouseButton.LeftButton
+WAIT_MS = 240_000
 
 
 @dataclass
 class Sample:
-    number: float = field(default=1e-7, metadata={"limits": (0, 1), "help": "in µm"})
-    count: int | None = None
+    number: float = field(
+        default=1e-7, metadata={"limits": (0, 1), "help": "wide", "unit": "µm"}
+    )
+    count: int | None = field(default=None, metadata={"unit": "tiles"})
     mode: Literal["slow", "fast"] = "slow"
     name: str = "x"
     flag: bool = field(default=True, metadata={"label": "A flag", "advanced": True})
@@ -44,10 +57,11 @@ def test_fields_are_described_by_type_and_metadata() -> None:
     assert specs["number"] == FieldSpec(
         name="number",
         label="Number",
-        tooltip="in µm (0 to 1)\nnumber",
+        tooltip="wide (0 to 1)\nnumber",
         kind=float,
         choices=(),
         limits=(0, 1),
+        unit="µm",
         optional=False,
         advanced=False,
     )
@@ -69,12 +83,16 @@ def test_every_setting_says_what_it_is() -> None:
         assert spec.tooltip.splitlines()[0] != spec.name
 
 
+@pytest.mark.parametrize("teacher", ["abmil", "somebody:else"])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_survives_the_form(qtbot, preset: str) -> None:
-    form = DataclassForm(PRESETS["default"])
+def test_a_preset_survives_the_form(qtbot, preset: str, teacher: str) -> None:
+    form = DataclassForm(PRESETS["default"], choices={"teacher": ("abmil",)})
     qtbot.addWidget(form)
-    form.set_value(PRESETS[preset])
-    assert form.value() == PRESETS[preset]
+    config = replace(PRESETS[preset], teacher=teacher)
+    for other in PRESETS.values():
+        form.set_value(other)
+        form.set_value(config)
+        assert form.value() == config
 
 
 @pytest.mark.parametrize(
@@ -97,12 +115,14 @@ def test_typing_changes_a_value_and_limits_hold(qtbot) -> None:
     qtbot.addWidget(form)
     number = form.editors["number"].editor
     assert isinstance(number, NumberBox)
-    assert number.text() == "1e-07"
+    assert number.text() == "1e-07 µm"
+    assert form.editors["count"].editor.suffix() == " tiles"
     with qtbot.waitSignal(form.changed):
         number.selectAll()
         qtbot.keyClicks(number, "3e-2")
         qtbot.keyClick(number, Qt.Key.Key_Return)
     assert form.value().number == 0.03
+    assert number.text() == "0.03 µm"
     number.setValue(7.0)
     assert form.value().number == 1.0
 
@@ -190,7 +210,7 @@ def test_all_that_stands_against_a_fit_is_said_at_once(new_project: Project) -> 
     assert "both classes are needed" in ready.text
     assert "3 slides without a label" in ready.note
     assert "abmil" in ready.teachers
-    assert ready.devices[:2] == (("auto", "automatic"), ("cpu", "CPU"))
+    assert [device.name for device in ready.devices[:2]] == ["auto", "cpu"]
 
 
 def test_a_prepared_project_is_ready(demo_project: Project) -> None:
@@ -267,7 +287,7 @@ def test_an_empty_dock_says_what_to_do(
 ) -> None:
     assert "No project" in dock.hint.text()
     session_of(viewer).open_project(new_project.root)
-    qtbot.waitUntil(lambda: "no features" in dock.hint.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "no features" in dock.hint.text(), timeout=WAIT_MS)
     assert not dock.job.button.isEnabled()
     qtbot.mouseClick(dock.way_out, LEFT)
     assert "Cohort (napari-weno)" in viewer.window.dock_widgets
@@ -280,7 +300,7 @@ def test_train_stop_resume_predict(
     session.open_project(demo_project.root)
     slide_id = demo_project.slides[1].slide_id
     session.open_slide(slide_id)
-    qtbot.waitUntil(dock.job.button.isEnabled, timeout=60_000)
+    qtbot.waitUntil(dock.job.button.isEnabled, timeout=WAIT_MS)
     assert dock.name.text() == "run-1"
 
     # Settings by keys; the preset says that they are no longer its own.
@@ -294,7 +314,11 @@ def test_train_stop_resume_predict(
     qtbot.keyClicks(patience, "400")
 
     qtbot.mouseClick(dock.job.button, LEFT)
-    qtbot.waitUntil(lambda: len(dock._history.reports) >= 5, timeout=120_000)
+    qtbot.waitUntil(lambda: len(dock._history.reports) >= 5, timeout=WAIT_MS)
+    qtbot.waitUntil(
+        lambda: "overlays are those of" in dock.live.text.text(), timeout=WAIT_MS
+    )
+    assert session.prediction.run == "run-1"
     assert dock.job.button.text() == "Stop"
     assert "of at most 400" in dock.job.text.text()
     assert "left at most" in dock.job.text.text()
@@ -304,18 +328,18 @@ def test_train_stop_resume_predict(
 
     qtbot.mouseClick(dock.job.button, LEFT)
     assert dock.job.button.text() == "Stopping…"
-    qtbot.waitUntil(lambda: not dock.job.running, timeout=30_000)
+    qtbot.waitUntil(lambda: not dock.job.running, timeout=WAIT_MS)
     stopped = read_run(demo_project.run_dir("run-1"))
     assert 5 <= stopped.epochs < 400
     assert not stopped.finished
     assert dock.job.button.text() == "Resume"
-    assert session.run == "demo"
+    assert session.run == session.prediction.run == "demo"
     assert texts(dock.runs) == ["run-1 stopped", "demo"]
 
     # To the end, by another epoch limit than a person would wait for.
     shorten(demo_project.run_dir("run-1"), stopped.epochs + 3)
     qtbot.mouseClick(dock.job.button, LEFT)
-    qtbot.waitUntil(lambda: not dock.job.running, timeout=120_000)
+    qtbot.waitUntil(lambda: not dock.job.running, timeout=WAIT_MS)
     assert "6 slides predicted" in dock.result.text()
     assert "test AUC teacher" in dock.result.text()
     assert session.run == "run-1"
@@ -334,6 +358,19 @@ def test_train_stop_resume_predict(
     qtbot.mouseDClick(dock.runs.viewport(), LEFT, pos=place)
     assert session.run == "demo"
     assert session.prediction.run == "demo"
+
+    # Two are compared: select, then the button below.
+    qtbot.mouseClick(
+        dock.runs.viewport(),
+        LEFT,
+        Qt.KeyboardModifier.ControlModifier,
+        dock.runs.visualItemRect(dock.runs.item(0, 0)).center(),
+    )
+    assert dock.card.text() == "Compare 2 runs"
+    qtbot.mouseClick(dock.card, LEFT)
+    assert dock.cards.isVisible()
+    headers = [dock.cards.table.horizontalHeaderItem(k).text() for k in (1, 2)]
+    assert headers == ["run-1", "demo"]
 
 
 def texts(table: Any) -> list[str]:
@@ -370,7 +407,7 @@ def test_a_name_that_cannot_be_is_said_at_once(
     said: str,
 ) -> None:
     session_of(viewer).open_project(demo_project.root)
-    qtbot.waitUntil(dock.job.button.isEnabled, timeout=60_000)
+    qtbot.waitUntil(dock.job.button.isEnabled, timeout=WAIT_MS)
     dock.name.selectAll()
     qtbot.keyClicks(dock.name, name)
     assert said in dock.job.text.text()
@@ -381,12 +418,174 @@ def test_settings_that_do_not_go_together_are_said(
     qtbot, viewer: Viewer, dock: TrainWidget, demo_project: Project
 ) -> None:
     session_of(viewer).open_project(demo_project.root)
-    qtbot.waitUntil(dock.job.button.isEnabled, timeout=60_000)
+    qtbot.waitUntil(dock.job.button.isEnabled, timeout=WAIT_MS)
     dock.form.editors["folds"].editor.setValue(1)
     qtbot.mouseClick(dock.job.button, LEFT)
     assert "folds" in dock.job.text.text()
     assert not dock.job.running
     assert not demo_project.run_dir("run-1").exists()
+
+
+def begin_long_fit(qtbot: Any, viewer: Viewer, dock: TrainWidget, root: Path) -> None:
+    """Start a fit that would take hours, and wait for its first epochs."""
+    session_of(viewer).open_project(root)
+    qtbot.waitUntil(dock.job.button.isEnabled, timeout=WAIT_MS)
+    dock.form.set_value(TrainConfig(epochs=100_000, patience=100_000))
+    qtbot.mouseClick(dock.job.button, LEFT)
+    qtbot.waitUntil(lambda: len(dock._history.reports) >= 2, timeout=WAIT_MS)
+
+
+def children() -> list[psutil.Process]:
+    """Return the processes that fit for this one."""
+    found = psutil.Process().children(recursive=True)
+    return [child for child in found if "weno.mil.fit_apart" in child.cmdline()]
+
+
+def test_a_closed_dock_takes_its_fit_along_and_loses_nothing(
+    qtbot, viewer: Viewer, dock: TrainWidget, demo_project: Project
+) -> None:
+    begin_long_fit(qtbot, viewer, dock, demo_project.root)
+    reported = dock._history.reports[-1].epoch
+    (child,) = children()
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+    qtbot.waitUntil(lambda: not child.is_running(), timeout=WAIT_MS)
+    run = read_run(demo_project.run_dir("run-1"))
+    assert run.epochs >= reported
+    assert not run.finished
+
+    # As after a restart: the run that was stopped is offered, with its settings.
+    again = TrainWidget(viewer)
+    qtbot.addWidget(again)
+    assert again.name.text() == "run-1"
+    assert again.form.value().epochs == 100_000
+    qtbot.waitUntil(again.job.button.isEnabled, timeout=WAIT_MS)
+    assert again.job.button.text() == "Resume"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_fit_that_dies_says_so_and_can_be_resumed(
+    qtbot, viewer: Viewer, dock: TrainWidget, demo_project: Project
+) -> None:
+    said = []
+    notification_manager.notification_ready.connect(said.append)
+    begin_long_fit(qtbot, viewer, dock, demo_project.root)
+    (child,) = children()
+    child.kill()
+    qtbot.waitUntil(lambda: not dock.job.running, timeout=WAIT_MS)
+    notification_manager.notification_ready.disconnect(said.append)
+    assert "signal 9" in dock.result.text()
+    assert "signal 9" in said[-1].message
+    assert dock.job.button.text() == "Resume"
+    assert dock.job.button.isEnabled()
+
+
+def test_a_closed_window_takes_its_fit_along(demo_project: Project) -> None:
+    """In a process of its own, which must end as well."""
+    program = (
+        "import sys, napari, psutil\n"
+        "from napari_weno.session import session_of, show_dock\n"
+        "from weno.mil.config import TrainConfig\n"
+        "from qtpy.QtCore import QTimer\n"
+        "viewer = napari.Viewer(show=True)\n"
+        "session_of(viewer).open_project(sys.argv[1])\n"
+        "dock = show_dock(viewer, 'Train')\n"
+        "dock.form.set_value(TrainConfig(epochs=100_000, patience=100_000))\n"
+        "def step():\n"
+        "    if not dock.job.running and dock.job.button.isEnabled():\n"
+        "        dock.job.button.click()\n"
+        "    if dock._history.reports:\n"
+        "        timer.stop()\n"
+        "        print(dock._history.reports[-1].epoch,\n"
+        "              psutil.Process().children()[0].pid, flush=True)\n"
+        "        viewer.window._qt_window.close(quit_app=True, confirm_need=False)\n"
+        "timer = QTimer()\n"
+        "timer.timeout.connect(step)\n"
+        "timer.start(50)\n"
+        "napari.run()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(demo_project.root)],
+        capture_output=True,
+        text=True,
+        timeout=WAIT_MS / 1000,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    epoch, child = (int(text) for text in done.stdout.split()[-2:])
+    assert not psutil.pid_exists(child)
+    assert read_run(demo_project.run_dir("run-1")).epochs >= epoch
+
+
+@pytest.fixture
+def report() -> EpochReport:
+    return EpochReport(
+        fold=0,
+        folds=0,
+        epoch=12,
+        epochs=40,
+        teacher_loss=0.4,
+        student_loss=0.1,
+        val_loss=0.5,
+        val_teacher_auc=0.9,
+        val_student_auc=0.8,
+        val_student_top_auc=0.9,
+        val_mixed_auc=None,
+        mined=0.1,
+        mining=True,
+        val_loss_before_mining=0.5,
+        label_limits=(0.0, 1.0),
+        label_histogram=(99, *[0] * 18, 9),
+        is_best=False,
+        seconds=1.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param({}, "", id="well"),
+        pytest.param({"mined": 0.6}, "hides 60% of the tiles", id="hides most"),
+        pytest.param({"val_loss": 0.7}, "before mining it was 0.50", id="worse"),
+    ],
+)
+def test_mining_that_goes_wrong_is_warned_of(
+    dock: TrainWidget, report: EpochReport, change: dict[str, Any], said: str
+) -> None:
+    dock.job.reported.emit(replace(report, **change))
+    assert (said in dock.result.text()) if said else not dock.result.text()
+
+
+def test_a_run_near_chance_is_warned_of_at_its_end(
+    dock: TrainWidget, demo_project: Project
+) -> None:
+    path = demo_project.run_dir("demo") / "card.json"
+    card = json.loads(path.read_text())
+    card["metrics"]["val"]["teacher_loss"] = 0.69
+    path.write_text(json.dumps(card))
+    run = read_run(demo_project.run_dir("demo"))
+    dock.job.returned.emit(Trained(run, predicted=6, failed=0))
+    assert "do not trust this run" in dock.result.text()
+    session_of(dock._session.viewer).open_project(demo_project.root)
+    assert dock.runs.item(0, 2).text().endswith("⚠")
+    assert "do not trust" in dock.runs.item(0, 2).toolTip()
+
+
+def test_curves_and_pseudo_labels_are_drawn(
+    qtbot, dock: TrainWidget, report: EpochReport
+) -> None:
+    for number in (1, 2, 3):
+        dock.job.reported.emit(replace(report, epoch=number))
+    qtbot.waitUntil(lambda: dock._drawn.isActive(), timeout=WAIT_MS)
+    # What came while they rested is drawn when they have.
+    qtbot.waitUntil(lambda: not dock._history.changed, timeout=WAIT_MS)
+    epochs, losses = dock.curves.drawn("val_loss")
+    assert (list(epochs), list(losses)) == ([1, 2, 3], [0.5, 0.5, 0.5])
+    assert dock.curves.drawn("mined")[1][-1] == 0.1
+    heights = dock.curves.labels.heights
+    assert heights[0] == 2
+    assert heights[19] == 1
+    assert sum(heights) == 3
 
 
 def test_a_fit_beside_a_drawn_canvas_does_not_end_the_process() -> None:

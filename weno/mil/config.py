@@ -27,6 +27,7 @@ def _setting(
     help: str,
     limits: tuple[float, float] | None = None,
     *,
+    unit: str = "",
     advanced: bool = True,
 ) -> Any:
     """Declare a field with what a form and ``--help`` need to show it.
@@ -40,11 +41,13 @@ def _setting(
         Unit, and the reason for the default.
     limits : (float, float), optional
         Smallest and largest value.
+    unit : str
+        What the value counts or measures.
     advanced : bool
         Whether a form hides it until asked.
     """
-    metadata = {"label": label, "help": help, "limits": limits, "advanced": advanced}
-    return field(default=default, metadata=metadata)
+    metadata = {"label": label, "help": help, "limits": limits, "unit": unit}
+    return field(default=default, metadata={**metadata, "advanced": advanced})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class TrainConfig:
     )
     epochs: int = _setting(
         40, "Epochs", "at most; it stops early on validation", (1, 100_000),
-        advanced=False,
+        advanced=False, unit="epochs",
     )  # fmt: skip
     seed: int = _setting(
         0, "Seed", "of the split and of the weights", (0, 2**31), advanced=False
@@ -104,6 +107,7 @@ class TrainConfig:
         "tiles that the encoder sees at once; larger bags are encoded in turns, "
         "twice, and so need no more memory (pixels only)",
         (1, 10**6),
+        unit="tiles",
     )
     feature_memory: float = _setting(
         0.0,
@@ -111,6 +115,7 @@ class TrainConfig:
         "GB; what does not fit is read from disk as it is needed; 0 is half of the "
         "device's memory",
         (0, 1e6),
+        unit="GB",
     )
     precision: Precision = _setting(
         "auto", "Precision", "of matrix products; auto is tf32 on a GPU, else fp32"
@@ -125,31 +130,37 @@ class TrainConfig:
         0.1, "Weight decay", "of the optimisers; cohorts are small", (0, 10)
     )
     bags_per_step: int = _setting(
-        1, "Bags a step", "whose mean loss moves the teacher", (1, 10_000)
+        1, "Bags a step", "whose mean loss moves the teacher", (1, 10_000), unit="bags"
     )
     batch_size: int = _setting(
-        256, "Student batch", "tiles in a student step", (1, 100_000)
+        256, "Student batch", "tiles in a student step", (1, 100_000), unit="tiles"
     )
     projector_dim: int = _setting(
         64,
         "Projector",
         "dimensions that teacher and student share; 0 is none, for trained encoders",
         (0, 8192),
+        unit="dimensions",
     )
     teacher_dim: int = _setting(
-        64, "Teacher width", "hidden units of the teacher", (1, 8192)
+        64, "Teacher width", "hidden units of the teacher", (1, 8192), unit="units"
     )
     attention_dim: int = _setting(
-        32, "Attention width", "hidden units of the attention", (1, 8192)
+        32, "Attention width", "hidden units of the attention", (1, 8192), unit="units"
     )
     student_width: int = _setting(
         64,
         "Student width",
         "hidden units; 4096 as published, at many times the cost",
         (1, 8192),
+        unit="units",
     )
     teacher_depth: int = _setting(
-        1, "Teacher depth", "layers before the attention; 2 as published", (1, 8)
+        1,
+        "Teacher depth",
+        "layers before the attention; 2 as published",
+        (1, 8),
+        unit="layers",
     )
     teacher_dropout: float = _setting(
         0.5, "Teacher dropout", "share of units left out in training", (0, 0.9)
@@ -208,7 +219,7 @@ class TrainConfig:
         (0, 1),
     )
     critical_tiles: int = _setting(
-        10, "Critical tiles", "so many of them, by their mean", (1, 10**6)
+        10, "Critical tiles", "so many of them, by their mean", (1, 10**6), unit="tiles"
     )
     input_noise: float = _setting(
         0.0, "Input noise", "in deviations of a feature; blurs single tiles", (0, 3)
@@ -219,6 +230,7 @@ class TrainConfig:
         "epochs of the teacher alone, at most a third of all; its first scores are "
         "noise",
         (0, 10_000),
+        unit="epochs",
     )
     negative_weight: float = _setting(
         0.1, "Negative weight",
@@ -247,7 +259,7 @@ class TrainConfig:
     label_tail: float = _setting(
         0.1, "Label tail",
         "per cent of scores beyond either label limit; outliers squeeze the rest",
-        (0, 25),
+        (0, 25), unit="%",
     )  # fmt: skip
     label_memory: float = _setting(
         0.5, "Label memory", "share of last epoch's label limits that is kept", (0, 1)
@@ -262,7 +274,11 @@ class TrainConfig:
         0.1, "Mining fraction", "share of a bag that is easy (top_fraction)", (0, 1)
     )
     mining_keep: int = _setting(
-        100, "Mining rest", "hardest tiles that are not easy (top_k)", (1, 10**6)
+        100,
+        "Mining rest",
+        "hardest tiles that are not easy (top_k)",
+        (1, 10**6),
+        unit="tiles",
     )
     mining_spare: float = _setting(
         0.5,
@@ -275,14 +291,22 @@ class TrainConfig:
         0.1, "Mining ceiling", "largest share of a bag that is hidden", (0, 1)
     )
     mining_min_keep: int = _setting(
-        1, "Mining floor", "tiles always kept; 0 is the published rule", (0, 10**6)
+        1,
+        "Mining floor",
+        "tiles always kept; 0 is the published rule",
+        (0, 10**6),
+        unit="tiles",
     )
     mining_start: int = _setting(
         10, "Mining start", "epochs before it; the student must know something",
-        (0, 10_000),
+        (0, 10_000), unit="epochs",
     )  # fmt: skip
     mining_ramp: int = _setting(
-        10, "Mining ramp", "epochs until the ceiling is reached", (0, 10_000)
+        10,
+        "Mining ramp",
+        "epochs until the ceiling is reached",
+        (0, 10_000),
+        unit="epochs",
     )
     mining_calibrated: bool = _setting(
         True, "Calibrated threshold",
@@ -297,19 +321,25 @@ class TrainConfig:
         "epochs of a validation loss above that before mining, until it is switched "
         "off; 0 is never",
         (0, 10_000),
+        unit="epochs",
     )
     min_epochs: int = _setting(
         20,
         "First epochs",
         "epochs before validation compares them; the student learns last",
         (1, 100_000),
+        unit="epochs",
     )
     patience: int = _setting(
         10, "Patience", "epochs without a better validation before it stops",
-        (1, 100_000),
+        (1, 100_000), unit="epochs",
     )  # fmt: skip
     top_k: int = _setting(
-        10, "Top tiles", "the student's mean over them is a slide score", (1, 10**6)
+        10,
+        "Top tiles",
+        "the student's mean over them is a slide score",
+        (1, 10**6),
+        unit="tiles",
     )
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from weno.atomic import lock_of
 from weno.errors import FeatureError, RunError
 from weno.mil.bags import Bag, check_features, read_slide_header
 from weno.mil.mining import MiningRule, keep_mask
+from weno.mil.reports import PredictReport as PredictReport
 from weno.mil.run import Run as Run
 from weno.mil.run import load_run as load_run
 from weno.mil.scores import top_mean
@@ -223,35 +224,6 @@ def _candidate_rank(re_attention: Tensor, keep: Tensor) -> npt.NDArray[np.int32]
     first = order[keep[order]][:_CANDIDATES].numpy()
     rank[first] = np.arange(1, len(first) + 1)
     return rank
-
-
-@dataclass(frozen=True, slots=True)
-class PredictReport:
-    """How far a prediction job is; the slide's file is on disk.
-
-    Parameters
-    ----------
-    slide_id : str
-    done, total : int
-        Slides.
-    error : str or None
-        Why there is no prediction of this slide.
-    """
-
-    slide_id: str
-    done: int
-    total: int
-    error: str | None
-
-    @property
-    def fraction(self) -> float:
-        """Share of the whole job that is done, in [0, 1]."""
-        return self.done / self.total
-
-    @property
-    def text(self) -> str:
-        """What has been done, in a few words."""
-        return self.slide_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from weno.prediction import Prediction
 
 READING = "reading"  # the stage before the first epoch
 
+_OF_CHANCE = 0.9  # of a coin's loss: what is above has hardly been learnt
 _MUCH = 0.5  # share of the tiles of positive bags that should not be hidden
 
 
@@ -145,6 +153,75 @@ class EpochReport:
     def text(self) -> str:
         """What has been done, in a few words."""
         return f"{_where(self)}, teacher loss {self.teacher_loss:.3f}"
+
+
+@dataclass(frozen=True, slots=True)
+class PredictReport:
+    """How far a prediction job is; the slide's file is on disk.
+
+    Parameters
+    ----------
+    slide_id : str
+    done, total : int
+        Slides.
+    error : str or None
+        Why there is no prediction of this slide.
+    """
+
+    slide_id: str
+    done: int
+    total: int
+    error: str | None
+
+    @property
+    def fraction(self) -> float:
+        """Share of the whole job that is done, in [0, 1]."""
+        return self.done / self.total
+
+    @property
+    def text(self) -> str:
+        """What has been done, in a few words."""
+        return self.slide_id
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreviewReport:
+    """What a model in training says of a slide.
+
+    Parameters
+    ----------
+    epoch : int
+        Whose weights have said it.
+    prediction : Prediction
+    """
+
+    epoch: int
+    prediction: Prediction
+
+
+def chance_warning(metrics: Mapping[str, Any]) -> str:
+    """Say so if the validation of a run is hardly better than a coin, or worse.
+
+    Its attention can then have settled on anything. Empty if nothing is amiss.
+
+    Parameters
+    ----------
+    metrics : mapping
+        As in the run's card.
+    """
+    scores = metrics.get("val") or {}
+    loss, student = scores.get("teacher_loss"), scores.get("student_bag_auc_top_mean")
+    signs = []
+    if loss is not None and loss > _OF_CHANCE * math.log(2):
+        signs.append(f"the loss, {loss:.2f}, is about a coin's, {math.log(2):.2f}")
+    if student is not None and student < 0.5:
+        signs.append(f"the student ranks slides the wrong way round, AUC {student:.2f}")
+    if not signs:
+        return ""
+    return (
+        f"in validation {' and '.join(signs)}: do not trust this run; try other "
+        "seeds, more slides, or folds to see how much it varies"
+    )
 
 
 def _where(report: StepReport | EpochReport) -> str:

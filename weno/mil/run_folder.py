@@ -6,21 +6,24 @@ import csv
 import json
 import platform
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from filelock import Timeout
 
 from weno import __version__
-from weno.atomic import replacing
+from weno.atomic import lock_of, replacing
 from weno.errors import RunError
 from weno.mil.config import TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from weno.mil.bags import Bag
+    from weno.mil.crew import Crew
     from weno.mil.splits import Split
 
 CONFIG, CARD, SPLIT = "config.json", "card.json", "split.csv"
@@ -33,6 +36,33 @@ _FORMAT = 1
 def fold_folder(run_dir: Path, fold: int, folds: int) -> Path:
     """Return where the model of a fold lies; fold 1 is the first."""
     return run_dir / f"fold-{fold}" if folds else run_dir
+
+
+@contextmanager
+def held(run_dir: Path, crew: Crew) -> Iterator[None]:
+    """Keep other processes from training the same run, for as long as a block lasts.
+
+    Raises
+    ------
+    RunError
+        If one is at it.
+    """
+    lock = lock_of(run_dir)
+
+    def take() -> None:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(
+                f"{run_dir}: another process is training this run; wait for it, or "
+                "stop it first"
+            ) from None
+
+    crew.by_first(take)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def start_run(

@@ -38,6 +38,7 @@ from weno.mil.run_folder import (
     check_resumable,
     finish_run,
     fold_folder,
+    held,
     keep_metrics,
     start_run,
 )
@@ -173,39 +174,42 @@ def fit(
     FeatureError
         If the bags cannot be learnt from.
     RunError
-        If there is a run already, or it cannot be resumed.
+        If there is a run already, it cannot be resumed, or another process is at it.
     """
     check_cohort(bags)
     full = [bag for bag in bags if len(bag)]
     splits = make_splits(full, config)
     target = choose_device(device)
-    begun = crew.agree((run_dir / CONFIG).exists())
-    if begun and not resume:
-        raise RunError(f"{run_dir}: there is a run already; resume it or name another")
-    if begun:  # a sum depends on how many threads divide it
-        torch.set_num_threads(begun_with(run_dir)["threads"])
-    known = yield from _surveyed(full, config, crew)
-    if begun:
-        check_resumable(run_dir, known.digest, config)
-    else:
-
-        def begin() -> None:
-            if teacher_weights is not None:
-                teacher = Weno(full[0].width, config).teacher
-                _keep_weights(run_dir, teacher, teacher_weights)
-            start_run(run_dir, bags, splits, config, known.digest)
-
-        crew.by_first(begin)
-    outcomes = []
-    with matrix_precision(config, target):
-        for number, split in enumerate(splits, 1 if config.folds else 0):
-            fold = _Fold(
-                run_dir, full, known.moments, split, config, number, target, crew
+    with held(run_dir, crew):
+        begun = crew.agree((run_dir / CONFIG).exists())
+        if begun and not resume:
+            raise RunError(
+                f"{run_dir}: there is a run already; resume it or name another"
             )
-            yield from fold.train()
-            outcomes.append(fold.outcome())
-            del fold  # the next one's bags take its place
-    crew.by_first(lambda: finish_run(run_dir, bags, context, outcomes))
+        if begun:  # a sum depends on how many threads divide it
+            torch.set_num_threads(begun_with(run_dir)["threads"])
+        known = yield from _surveyed(full, config, crew)
+        if begun:
+            check_resumable(run_dir, known.digest, config)
+        else:
+
+            def begin() -> None:
+                if teacher_weights is not None:
+                    teacher = Weno(full[0].width, config).teacher
+                    _keep_weights(run_dir, teacher, teacher_weights)
+                start_run(run_dir, bags, splits, config, known.digest)
+
+            crew.by_first(begin)
+        outcomes = []
+        with matrix_precision(config, target):
+            for number, split in enumerate(splits, 1 if config.folds else 0):
+                fold = _Fold(
+                    run_dir, full, known.moments, split, config, number, target, crew
+                )
+                yield from fold.train()
+                outcomes.append(fold.outcome())
+                del fold  # the next one's bags take its place
+        crew.by_first(lambda: finish_run(run_dir, bags, context, outcomes))
     return run_dir
 
 
