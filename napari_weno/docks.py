@@ -60,10 +60,24 @@ def listen(widget: QWidget, signal: Any, slot: Callable[..., Any]) -> None:
     slot : bound method
     """
     signal.connect(slot)
-    widget.destroyed.connect(partial(_disconnect, signal, WeakMethod(slot)))
+    _at_end(widget, partial(_disconnect, signal, WeakMethod(slot)))
 
 
-def _disconnect(signal: Any, slot: WeakMethod[Callable[..., Any]], *_: Any) -> None:
+# What is to be done when widgets go. Held here: of what only a widget without a user
+# refers to, Python's collector takes the contents before Qt calls it.
+_farewells: set[Callable[..., None]] = set()
+
+
+def _at_end(widget: QWidget, farewell: Callable[..., None]) -> None:
+    def once(_: object = None) -> None:
+        _farewells.discard(once)
+        farewell()
+
+    _farewells.add(once)
+    widget.destroyed.connect(once)
+
+
+def _disconnect(signal: Any, slot: WeakMethod[Callable[..., Any]]) -> None:
     alive = slot()
     if alive is not None:
         with suppress(ValueError):
@@ -89,12 +103,12 @@ def on_mouse_move(
         if alive is not None:
             alive(event.position)
 
-    def remove(_: object = None) -> None:
+    def remove() -> None:
         with suppress(ValueError):
             viewer.mouse_move_callbacks.remove(callback)
 
     viewer.mouse_move_callbacks.append(callback)
-    widget.destroyed.connect(remove)
+    _at_end(widget, remove)
 
 
 class Dock(QWidget):
