@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -21,6 +22,7 @@ from napari_weno.jobs import QuietJob
 from napari_weno.new_project import NewProjectForm
 from napari_weno.prepare import PrepareBox
 from napari_weno.session import session_of
+from napari_weno.slide_edits import EditBox
 from napari_weno.slide_table import SlideTable
 from napari_weno.survey import question_text, summary, survey
 from napari_weno.tissue_box import TissueBox
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import napari.viewer
+    from qtpy.QtGui import QKeyEvent
 
     from napari_weno.opened import OpenedSlide
     from napari_weno.survey import Survey
@@ -62,6 +65,7 @@ class CohortWidget(Dock):
         self.summary = text_label(name="summary")
         self.filter = QLineEdit()
         self.table = SlideTable()
+        self.edits = EditBox(self._session)
         self.tissue = TissueBox(self._session)
         self.prepare = PrepareBox(self._session)
         self.tissue.saved.connect(self.prepare.refresh)
@@ -85,6 +89,13 @@ class CohortWidget(Dock):
         """Show a slide; what is wrong with it becomes a notification."""
         with notifying():
             self._session.open_slide(slide_id)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Take a change back; elsewhere in the window the key is of napari's layers."""
+        if event.matches(QKeySequence.StandardKey.Undo):
+            self.edits.undo()
+        else:
+            super().keyPressEvent(event)
 
     def _explain(self) -> None:
         self.path.setPlaceholderText("project folder")
@@ -110,6 +121,7 @@ class CohortWidget(Dock):
         layout.addWidget(self.summary)
         layout.addWidget(self.filter)
         layout.addWidget(self.table, stretch=1)
+        layout.addWidget(self.edits)
         layout.addWidget(self.tissue)
         layout.addWidget(self.prepare)
         self._bottom = QWidget()
@@ -185,6 +197,7 @@ class CohortWidget(Dock):
         if project is None:
             return
         self.table.show_states(found.states, found.positive)
+        self.edits.refresh()
         self.prepare.show_unprepared(
             [state.row.slide_id for state in found.states if not state.has_features]
         )

@@ -167,7 +167,7 @@ def fit_columns(table: QTableView, first: int = 1, rows: int = 200) -> None:
             continue
         texts = [str(model.headerData(column, Qt.Orientation.Horizontal))]
         for row in range(min(rows, model.rowCount())):
-            texts.append(str(model.index(row, column).data()))
+            texts += str(model.index(row, column).data()).split("\n")
         # Bold text, and the padding that the style puts around it.
         width = 1.12 * max(metrics.horizontalAdvance(text) for text in texts) + 14
         header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)

@@ -14,6 +14,7 @@ from weno.atomic import replacing
 from weno.classes import asked_class, class_problems, no_class, question
 from weno.errors import ProjectError, RunError, SlideError, WenoError
 from weno.project_file import new_settings, read_settings
+from weno.slide_file import SlideFile
 from weno.slide_rows import (
     DOWNLOAD,
     SlideRow,
@@ -247,6 +248,11 @@ class Project:
             self._rows_time = time
         return self._rows
 
+    @property
+    def table(self) -> SlideFile:
+        """The file slides.csv, to edit it."""
+        return SlideFile(self.root / _SLIDES, self._check)
+
     def _check(self, records: list[dict[str, str]]) -> list[SlideRow]:
         return check_rows(records, self.root / _SLIDES, self.classes, self.positive)
 
@@ -299,18 +305,10 @@ class Project:
         for row in self.slides:
             if row.path == path:
                 return row
-        records = read_records(self.root / _SLIDES)
         taken = {row.slide_id.casefold() for row in self.slides}
         slide_id = free_id(path.stem, taken)
-        records.append(
-            {
-                "slide_id": slide_id,
-                "path": str(path),
-                "label": self._label_text(label),
-            }
-        )
-        self._check(records)
-        write_records(self.root / _SLIDES, self.root, records)
+        record = {"slide_id": slide_id, "path": str(path)}
+        self.table.add([record | {"label": self._label_text(label)}])
         return self.slide(slide_id)
 
     def _label_text(self, label: int | str | None) -> str:
@@ -344,13 +342,7 @@ class Project:
         ProjectError
             If the project has no such slide, or `mpp` is no pixel size.
         """
-        self.slide(slide_id)
-        records = read_records(self.root / _SLIDES)
-        for record in records:
-            if record["slide_id"] == slide_id:
-                record["mpp"] = f"{mpp:.9g}"
-        self._check(records)
-        write_records(self.root / _SLIDES, self.root, records)
+        self.table.edit({slide_id: {"mpp": f"{mpp:.9g}"}})
         return self.slide(slide_id)
 
     def outline(self, slide_id: str) -> Outline:
