@@ -17,10 +17,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_weno.docks import Dock, listen, notifying, text_label
+from napari_weno.docks import Dock, listen, notifying, shortened, text_label
 from napari_weno.jobs import QuietJob
 from napari_weno.new_project import NewProjectForm
 from napari_weno.prepare import PrepareBox
+from napari_weno.recent import RecentButton, recent_projects, remember
 from napari_weno.session import session_of
 from napari_weno.slide_edits import EditBox
 from napari_weno.slide_table import SlideTable
@@ -61,6 +62,8 @@ class CohortWidget(Dock):
         self.path = QLineEdit()
         self.open_button = QPushButton("Open…")
         self.new_button = QPushButton("New…")
+        self.recent = RecentButton()
+        self.last_button = QPushButton()
         self.new_form = NewProjectForm()
         self.summary = text_label(name="summary")
         self.filter = QLineEdit()
@@ -114,11 +117,13 @@ class CohortWidget(Dock):
         line.addWidget(self.path, stretch=1)
         line.addWidget(self.open_button)
         line.addWidget(self.new_button)
+        line.addWidget(self.recent)
         contents = QWidget()
         layout = QVBoxLayout(contents)
         layout.addLayout(line)
         layout.addWidget(self.new_form)
         layout.addWidget(self.summary)
+        layout.addWidget(self.last_button)
         layout.addWidget(self.filter)
         layout.addWidget(self.table, stretch=1)
         layout.addWidget(self.edits)
@@ -141,6 +146,8 @@ class CohortWidget(Dock):
         self.path.returnPressed.connect(self._open_path)
         self.open_button.clicked.connect(self._browse)
         self.new_button.clicked.connect(self._toggle_new)
+        self.recent.chosen.connect(self.open_project)
+        self.last_button.clicked.connect(self._open_last)
         self.new_form.created.connect(lambda new: self.open_project(new.root))
         self.filter.textChanged.connect(self.table.filter_by)
         self.table.open_requested.connect(self.open_slide)
@@ -158,6 +165,18 @@ class CohortWidget(Dock):
         if chosen:
             self.open_project(chosen)
 
+    def _open_last(self) -> None:
+        for last in recent_projects()[:1]:
+            self.open_project(last.folder)
+
+    def _show_last(self) -> None:
+        """Offer the project opened last, as long as none is open."""
+        projects = recent_projects() if self._session.project is None else []
+        for last in projects[:1]:
+            self.last_button.setText(f"Go on with {shortened(last.name)}")
+            self.last_button.setToolTip(last.folder)
+        self.last_button.setVisible(bool(projects))
+
     def _toggle_new(self) -> None:
         self.new_form.setVisible(self.new_form.isHidden())
         if not self.new_form.isHidden():
@@ -171,6 +190,10 @@ class CohortWidget(Dock):
         self._tiles: int | None = None
         self._survey.cancel()
         self.table.show_states([], "positive")
+        if project is not None:
+            remember(project)
+        self.recent.refresh()
+        self._show_last()
         if project is None:
             self.summary.setText(_NO_PROJECT)
             return

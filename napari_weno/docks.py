@@ -146,6 +146,14 @@ def say(label: QLabel, text: str) -> None:
     label.setVisible(bool(text))
 
 
+def shortened(name: str, length: int = 24) -> str:
+    """Leave the middle of a long name out."""
+    if len(name) <= length:
+        return name
+    half = length // 2
+    return f"{name[:half]}…{name[-half:]}"
+
+
 def may_shrink(combo: QComboBox) -> None:
     """Let a combo box be narrower than its longest item."""
     policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
