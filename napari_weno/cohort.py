@@ -18,8 +18,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_weno.docks import Dock, listen, notifying, shortened, text_label
+from napari_weno.import_box import AddForm
 from napari_weno.jobs import QuietJob
 from napari_weno.new_project import NewProjectForm
+from napari_weno.next_slide import open_step, show_in_order
 from napari_weno.prepare import PrepareBox
 from napari_weno.recent import RecentButton, recent_projects, remember
 from napari_weno.session import session_of
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from napari_weno.opened import OpenedSlide
     from napari_weno.survey import Survey
     from weno.project import Project
+    from weno.table_text import Edit
 
 _NO_PROJECT = (
     "No project is open. Give the folder of a project above, make a new one, or try "
@@ -67,6 +70,8 @@ class CohortWidget(Dock):
         self.new_form = NewProjectForm()
         self.summary = text_label(name="summary")
         self.filter = QLineEdit()
+        self.add_button = QPushButton("Add…")
+        self.add_form = AddForm()
         self.table = SlideTable()
         self.edits = EditBox(self._session)
         self.tissue = TissueBox(self._session)
@@ -110,7 +115,9 @@ class CohortWidget(Dock):
             "Show only slides with this text in their name, label, split or status"
         )
         self.filter.setClearButtonEnabled(True)
-        self.new_form.hide()
+        self.add_button.setToolTip("Add the slides of a CSV or a folder to the project")
+        for form in (self.new_form, self.add_form):
+            form.hide()
 
     def _lay_out(self) -> None:
         line = QHBoxLayout()
@@ -118,13 +125,17 @@ class CohortWidget(Dock):
         line.addWidget(self.open_button)
         line.addWidget(self.new_button)
         line.addWidget(self.recent)
+        search = QHBoxLayout()
+        search.addWidget(self.filter, stretch=1)
+        search.addWidget(self.add_button)
         contents = QWidget()
         layout = QVBoxLayout(contents)
         layout.addLayout(line)
         layout.addWidget(self.new_form)
         layout.addWidget(self.summary)
         layout.addWidget(self.last_button)
-        layout.addWidget(self.filter)
+        layout.addLayout(search)
+        layout.addWidget(self.add_form)
         layout.addWidget(self.table, stretch=1)
         layout.addWidget(self.edits)
         layout.addWidget(self.tissue)
@@ -146,11 +157,15 @@ class CohortWidget(Dock):
         self.path.returnPressed.connect(self._open_path)
         self.open_button.clicked.connect(self._browse)
         self.new_button.clicked.connect(self._toggle_new)
+        self.add_button.clicked.connect(self._toggle_add)
+        self.add_form.added.connect(self._on_added)
         self.recent.chosen.connect(self.open_project)
         self.last_button.clicked.connect(self._open_last)
         self.new_form.created.connect(lambda new: self.open_project(new.root))
         self.filter.textChanged.connect(self.table.filter_by)
         self.table.open_requested.connect(self.open_slide)
+        self.table.step_requested.connect(lambda step: open_step(session, step))
+        show_in_order(session, self.table.order)
         self.table.selected_changed.connect(session.select_slides)
         self._timer.timeout.connect(self._look)
         self._survey.reported.connect(self._show_survey)
@@ -182,8 +197,19 @@ class CohortWidget(Dock):
         if not self.new_form.isHidden():
             self.new_form.folder.setFocus()
 
+    def _toggle_add(self) -> None:
+        self.add_form.setVisible(self.add_form.isHidden())
+        if not self.add_form.isHidden():
+            self.add_form.imports.slides.setFocus()
+
+    def _on_added(self, added: int, filled: Edit) -> None:
+        known = f", {len(filled.after):,} completed" if filled else ""
+        self.edits.note(filled, f"{added:,} slides added{known}")
+
     def _on_project(self, project: Project | None) -> None:
-        for widget in (self.filter, self.table):
+        self.add_form.hide()
+        self.add_form.show_project(project)
+        for widget in (self.filter, self.add_button, self.table):
             widget.setVisible(project is not None)
         self._bottom.setVisible(project is None)
         self.prepare.forget_failures()

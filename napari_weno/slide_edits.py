@@ -36,6 +36,7 @@ _SPLITS = ("train", "val", "test")
 _NONE = ""
 _MIXED = -1
 _NAMED = 3
+_NARROWEST_PX = 70
 
 
 class EditBox(QWidget):
@@ -81,8 +82,13 @@ class EditBox(QWidget):
         with notifying():
             edit = project.table.edit(changes)
             if edit:
-                self._done.append((edit, text))
-                self._after(text)
+                self.note(edit, text)
+
+    def note(self, edit: Edit, text: str) -> None:
+        """Say what somebody has done to slides.csv, so that it can be taken back."""
+        if edit:
+            self._done.append((edit, text))
+        self._after(text)
 
     def undo(self) -> None:
         """Take the last change back; one that cannot be is forgotten."""
@@ -132,6 +138,7 @@ class EditBox(QWidget):
             self.split.addItem(name, name)
         for combo in (self.label, self.split):
             may_shrink(combo)
+            combo.setMinimumWidth(_NARROWEST_PX)
         self.splits.hide()
 
     def _lay_out(self) -> None:

@@ -128,6 +128,8 @@ class SlideTable(QTableView):
     open_requested = Signal(str)
     #: Ids of the selected slides, in the order shown.
     selected_changed = Signal(list)
+    #: How many slides further the next one to open is.
+    step_requested = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -172,9 +174,16 @@ class SlideTable(QTableView):
         rows = sorted(index.row() for index in self.selectionModel().selectedRows())
         return [self._state(self._proxy.index(row, 0)).row.slide_id for row in rows]
 
+    def order(self) -> list[str]:
+        """Return the ids of the slides that pass the filter, in the order shown."""
+        rows = range(self._proxy.rowCount())
+        return [self._state(self._proxy.index(row, 0)).row.slide_id for row in rows]
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self._open_row(self.currentIndex())
+        elif _CTRL in event.modifiers() and event.key() in _STEPS:
+            self.step_requested.emit(_STEPS[event.key()])
         else:
             super().keyPressEvent(event)
 
@@ -283,6 +292,9 @@ _COLUMNS = (
 _LABEL, _SPLIT, _PROBABILITY = 1, 2, 4
 # A table less wide has no room for all columns.
 _WIDE_PX = 440
+_CTRL = Qt.KeyboardModifier.ControlModifier
+# A table would take these keys for its own.
+_STEPS = {Qt.Key.Key_PageDown: 1, Qt.Key.Key_PageUp: -1}
 _GAP = re.compile(r"[_.\-]+")
 
 

@@ -92,7 +92,7 @@ class Project:
     def create(
         cls,
         root: str | Path,
-        slides: str | Path,
+        slides: str | Path | Sequence[Mapping[str, str]],
         *,
         spec: TileSpec | None = None,
         encoder: str = "texture",
@@ -109,7 +109,8 @@ class Project:
         slides : str or Path
             A CSV with the columns slide_id, path and, optionally, label,
             patient_id, split, mpp (relative paths resolve from the CSV), or a
-            folder that is searched for slides.
+            folder that is searched for slides; or such lines as mappings, paths
+            absolute.
         spec : TileSpec, optional
         encoder : str
         name : str, optional
@@ -125,15 +126,19 @@ class Project:
             If there is a project already, or the slides are wrong: all problems at
             once.
         """
-        root, source = Path(root).resolve(), Path(slides).resolve()
+        root = Path(root).resolve()
+        source = Path(slides).resolve() if isinstance(slides, str | Path) else None
         table = cls.check_new(root, source)
         if problems := class_problems(tuple(class_names), positive):
             raise ProjectError("; ".join(problems))
         positive = positive or class_names[-1]
-        records = read_records(source) if source.is_file() else search_records(source)
+        if isinstance(slides, str | Path):
+            records = _records_in(Path(slides).resolve())
+        else:
+            records = [dict(record) for record in slides]
         if not records:
-            raise ProjectError(f"{source} lists no slide")
-        check_rows(records, source, class_names, positive)
+            raise ProjectError(f"{source or 'the table'} lists no slide")
+        check_rows(records, source or table, class_names, positive)
         write_records(table, root, records)
         settings = new_settings(
             name or root.name, class_names, positive, encoder, spec or TileSpec()
@@ -400,6 +405,10 @@ class Project:
     def review_dir(self) -> Path:
         """Folder with the verdict files and the queues."""
         return self.root / "review"
+
+
+def _records_in(source: Path) -> list[dict[str, str]]:
+    return read_records(source) if source.is_file() else search_records(source)
 
 
 def features_folder(root: Path, encoder: str, spec: TileSpec) -> Path:

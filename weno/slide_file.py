@@ -34,20 +34,33 @@ class SlideFile:
     path: Path
     check: Callable[[list[dict[str, str]]], object]
 
-    def add(self, records: Sequence[Mapping[str, str]]) -> None:
-        """Add lines at the end.
+    def records(self) -> list[dict[str, str]]:
+        """Return the cells of all lines by column; paths are absolute."""
+        return parse_records(read_text(self.path), self.path)
+
+    def add(
+        self, records: Sequence[Mapping[str, str]], changes: Cells | None = None
+    ) -> Edit:
+        """Add lines at the end, and change cells in the same stroke.
 
         Parameters
         ----------
         records : sequence of mapping
             Cells by column; paths are absolute.
+        changes : mapping of str to mapping of str to str, optional
+            See `edit`.
 
         Raises
         ------
         ProjectError
             If the table would be wrong then.
         """
-        self._write(extended(read_text(self.path), [self._shown(r) for r in records]))
+        text = read_text(self.path)
+        if records:
+            text = extended(text, [self._shown(record) for record in records])
+        text, edit = self._changed(text, changes or {})
+        self._write(text)
+        return edit
 
     def edit(self, changes: Cells) -> Edit:
         """Change cells.
@@ -67,12 +80,7 @@ class SlideFile:
         ProjectError
             If there is no such slide, or the table would be wrong then.
         """
-        text = read_text(self.path)
-        known = {record[_KEY] for record in parse_records(text, self.path)}
-        if unknown := sorted(changes.keys() - known):
-            raise ProjectError(f"no slide {', '.join(unknown)} in {self.path}")
-        shown = {slide_id: self._shown(cells) for slide_id, cells in changes.items()}
-        text, edit = changed(text, _KEY, shown)
+        text, edit = self._changed(read_text(self.path), changes)
         if edit:
             self._write(text)
         return edit
@@ -88,6 +96,13 @@ class SlideFile:
         if changed(read_text(self.path), _KEY, edit.after)[1]:
             raise ProjectError(f"{self.path} was changed since: nothing is undone")
         return self.edit(edit.before)
+
+    def _changed(self, text: str, changes: Cells) -> tuple[str, Edit]:
+        known = {record[_KEY] for record in parse_records(text, self.path)}
+        if unknown := sorted(changes.keys() - known):
+            raise ProjectError(f"no slide {', '.join(unknown)} in {self.path}")
+        shown = {slide_id: self._shown(cells) for slide_id, cells in changes.items()}
+        return changed(text, _KEY, shown)
 
     def _shown(self, cells: Mapping[str, str]) -> dict[str, str]:
         shown = dict(cells)

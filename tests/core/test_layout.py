@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "slide_rows": {"atomic", "errors", "slides", "table_text"},
     "classes": {"slide_rows"},
     "project_file": {"classes", "errors", "tiles"},
+    "slide_import": {"errors", "project", "slide_rows", "table_text"},
     "slide_file": {"atomic", "errors", "slide_rows", "table_text"},
     "project": {"atomic", "classes", "errors", "project_file", "slide_file"}
     | {"slide_rows", "slides", "tiles"},

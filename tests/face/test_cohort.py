@@ -322,14 +322,14 @@ def test_a_new_project_is_made_in_the_dock(
     qtbot.keyClicks(form.folder, str(tmp_path / "mine"))
     qtbot.keyClicks(form.slides, str(tmp_path / "nowhere.csv"))
     qtbot.mouseClick(form.create_button, LEFT)
-    assert "nowhere.csv" in form.problem.text()
+    qtbot.waitUntil(lambda: "nowhere.csv" in form.problem.text())
     form.slides.selectAll()
     qtbot.keyClicks(form.slides, str(cohort / "slides.csv"))
     form.tile_um.selectAll()
     qtbot.keyClicks(form.tile_um.lineEdit(), "64")
     qtbot.keyClick(form.icc, Qt.Key.Key_Space)
     qtbot.keyClick(form.slides, Qt.Key.Key_Return)
-    assert form.isHidden()
+    qtbot.waitUntil(form.isHidden)
     project = session_of(viewer).project
     assert project.root == tmp_path / "mine"
     assert project.spec.tile_um == 64
@@ -348,6 +348,7 @@ def test_of_several_classes_the_dock_says_which_is_asked_about(
     form.negative.setText("normal")
     form.positive.setText("tumour, necrosis")
     qtbot.mouseClick(form.create_button, LEFT)
+    qtbot.waitUntil(lambda: session_of(viewer).project is not None)
     project = session_of(viewer).project
     assert project.classes == ("normal", "tumour", "necrosis")
     qtbot.waitUntil(lambda: "predicted" in dock.summary.text())
@@ -391,7 +392,7 @@ def test_a_folder_that_cannot_be_written_becomes_a_notification(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("weno.slide_rows.replacing", fail)
+    monkeypatch.setattr("weno.slide_file.replacing", fail)
     qtbot.mouseClick(dock.prepare.add_button, LEFT)
     assert notification_manager.records[-1].message == str(error)
     assert session.opened.slide_id is None
