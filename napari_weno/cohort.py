@@ -24,15 +24,15 @@ from napari_weno.new_project import NewProjectForm
 from napari_weno.next_slide import open_step, show_in_order
 from napari_weno.prepare import PrepareBox
 from napari_weno.recent import RecentButton, recent_projects, remember
+from napari_weno.relink_box import RelinkBox
 from napari_weno.session import session_of
 from napari_weno.slide_edits import EditBox
 from napari_weno.slide_table import SlideTable
-from napari_weno.survey import question_text, summary, survey
+from napari_weno.survey import Memory, question_text, summary, survey
 from napari_weno.tissue_box import TissueBox
+from napari_weno.watch import ProjectWatch
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import napari.viewer
     from qtpy.QtGui import QKeyEvent
 
@@ -61,7 +61,7 @@ class CohortWidget(Dock):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._session = session_of(viewer)
-        self._counted: dict[Path, tuple[int, int]] = {}
+        self._known = Memory()
         self.path = QLineEdit()
         self.open_button = QPushButton("Open…")
         self.new_button = QPushButton("New…")
@@ -74,10 +74,12 @@ class CohortWidget(Dock):
         self.add_form = AddForm()
         self.table = SlideTable()
         self.edits = EditBox(self._session)
+        self.relink = RelinkBox(self._session)
         self.tissue = TissueBox(self._session)
         self.prepare = PrepareBox(self._session)
         self.tissue.saved.connect(self.prepare.refresh)
         self._survey = QuietJob(self)
+        self._watch = ProjectWatch(self)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_SURVEY_MS)
@@ -138,6 +140,7 @@ class CohortWidget(Dock):
         layout.addWidget(self.add_form)
         layout.addWidget(self.table, stretch=1)
         layout.addWidget(self.edits)
+        layout.addWidget(self.relink)
         layout.addWidget(self.tissue)
         layout.addWidget(self.prepare)
         self._bottom = QWidget()
@@ -167,6 +170,8 @@ class CohortWidget(Dock):
         self.table.step_requested.connect(lambda step: open_step(session, step))
         show_in_order(session, self.table.order)
         self.table.selected_changed.connect(session.select_slides)
+        self.relink.found.connect(self.edits.change)
+        self._watch.changed.connect(self._look_soon)
         self._timer.timeout.connect(self._look)
         self._survey.reported.connect(self._show_survey)
         self._survey.returned.connect(self._show_survey)
@@ -213,6 +218,9 @@ class CohortWidget(Dock):
             widget.setVisible(project is not None)
         self._bottom.setVisible(project is None)
         self.prepare.forget_failures()
+        self._known = Memory()
+        self._watch.watch(project)
+        self.relink.show_missing({})
         self._tiles: int | None = None
         self._survey.cancel()
         self.table.show_states([], "positive")
@@ -239,7 +247,7 @@ class CohortWidget(Dock):
         """Find out in the background how far each slide is."""
         session = self._session
         if session.project is not None:
-            self._survey.run(survey, session.project, session.run, self._counted)
+            self._survey.run(survey, session.project, session.run, self._known)
 
     def _show_survey(self, found: Survey) -> None:
         project = self._session.project
@@ -247,6 +255,9 @@ class CohortWidget(Dock):
             return
         self.table.show_states(found.states, found.positive)
         self.edits.refresh()
+        self.relink.show_missing(
+            {s.row.slide_id: s.missing for s in found.states if s.missing}
+        )
         self.prepare.show_unprepared(
             [state.row.slide_id for state in found.states if not state.has_features]
         )

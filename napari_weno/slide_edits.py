@@ -103,15 +103,16 @@ class EditBox(QWidget):
 
     def refresh(self, _: object = None) -> None:
         """Show what the selected slides have, and patients that are in two splits."""
-        rows = self._rows()
-        for combo in (self.label, self.split):
-            combo.setEnabled(bool(rows))
         project = self._session.project
         if project is None:
             return
-        _show(self.label, {_label(project, row) for row in rows})
-        _show(self.split, {row.split or _NONE for row in rows})
-        say(self.leaks, _leak_text(project.slides))
+        with notifying():
+            rows = self._rows()
+            for combo in (self.label, self.split):
+                combo.setEnabled(bool(rows))
+            _show(self.label, {_label(project, row) for row in rows})
+            _show(self.split, {row.split or _NONE for row in rows})
+            say(self.leaks, _leak_text(project.slides))
 
     def _rows(self) -> list[SlideRow]:
         project, chosen = self._session.project, set(self._session.selected)

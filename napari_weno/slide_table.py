@@ -274,8 +274,8 @@ _COLUMNS = (
     ),
     _Column(
         "Status",
-        "new → features (prepared) → predicted by the chosen run → reviewed, with "
-        "the number of tiles answered",
+        "new → tissue found → features (prepared) → predicted by the chosen run → "
+        "reviewed, with the share of the tiles asked about that are answered",
         lambda state: state.status,
         lambda state: state.progress,
     ),
@@ -302,6 +302,8 @@ def _describe(state: SlideState) -> str:
     lines = [state.row.slide_id, str(state.row.path or "features only")]
     if state.row.patient_id != state.row.slide_id:
         lines.append(f"patient {state.row.patient_id}")
+    if state.missing:
+        lines.append(f"not found: {state.missing}")
     if state.error:
         lines.append(state.error)
     return "\n".join(lines)

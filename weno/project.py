@@ -13,7 +13,7 @@ import tomlkit
 from weno.atomic import replacing
 from weno.classes import asked_class, class_problems, no_class, question
 from weno.errors import ProjectError, RunError, SlideError, WenoError
-from weno.project_file import new_settings, read_settings
+from weno.project_file import RegionChoice, new_settings, read_settings
 from weno.slide_file import SlideFile
 from weno.slide_rows import (
     DOWNLOAD,
@@ -60,8 +60,6 @@ class Project:
     encoder : str
     tissue : str
         The model that finds tissue.
-    inside, outside : tuple of str
-        Classes of regions of interest: tiles only in these, never in those.
     """
 
     def __init__(self, root: Path, settings: Mapping[str, Any]) -> None:
@@ -72,9 +70,7 @@ class Project:
         self.encoder: str = settings["encoder"]
         self.spec = TileSpec.from_dict(settings["tiles"])
         self.tissue: str = settings.get("tissue", CLASSICAL)
-        regions = settings.get("regions", {})
-        self.inside: tuple[str, ...] = tuple(regions.get("inside", ()))
-        self.outside: tuple[str, ...] = tuple(regions.get("outside", ()))
+        self._regions = RegionChoice(root / _SETTINGS)
 
     def _ask(self, positive: str) -> None:
         if positive not in self.questions:
@@ -357,8 +353,8 @@ class Project:
             self.root / "tissue" / name,
             self.tissue,
             self.root / "regions" / name,
-            self.inside,
-            self.outside,
+            self._regions.inside,
+            self._regions.outside,
         )
 
     @property

@@ -48,6 +48,7 @@ MAY_IMPORT = {
     | {"slide_rows", "slides", "tiles"},
     "features": {"atomic", "cluster", "errors", "project", "slide_rows", "slides"}
     | {"tiles"},
+    "relink": {"errors", "features", "geojson", "project", "slides"},
     "review": {"atomic", "errors", "geojson", "prediction", "project", "tiles"},
     "mil": {"atomic", "cluster", "errors", "features", "plugins", "prediction"}
     | {"project", "review", "slide_rows", "slides", "tiles"},
