@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from napari_weno.opened import OpenedSlide
     from napari_weno.survey import Survey
+    from weno.features import ExtractReport
     from weno.project import Project
     from weno.table_text import Edit
 
@@ -170,6 +171,8 @@ class CohortWidget(Dock):
         self.table.step_requested.connect(lambda step: open_step(session, step))
         show_in_order(session, self.table.order)
         self.table.selected_changed.connect(session.select_slides)
+        self.prepare.job.reported.connect(self._show_progress)
+        self.prepare.job.ended.connect(lambda: self.table.slides.show_progress(None))
         self.relink.found.connect(self.edits.change)
         self._watch.changed.connect(self._look_soon)
         self._timer.timeout.connect(self._look)
@@ -248,6 +251,11 @@ class CohortWidget(Dock):
         session = self._session
         if session.project is not None:
             self._survey.run(survey, session.project, session.run, self._known)
+
+    def _show_progress(self, report: ExtractReport) -> None:
+        if report.total and not report.finished:
+            part = report.done / report.total
+            self.table.slides.show_progress(report.slide_id, part)
 
     def _show_survey(self, found: Survey) -> None:
         project = self._session.project

@@ -45,6 +45,7 @@ class SlideModel(QAbstractTableModel):
         self._class_name = "positive"
         self._opened: str | None = None
         self._compact = False
+        self._working: tuple[str, float] | None = None
 
     def show_states(self, states: list[SlideState], class_name: str) -> None:
         """Show slides; where only their state has changed, a selection stays."""
@@ -65,6 +66,16 @@ class SlideModel(QAbstractTableModel):
             self._opened = slide_id
             if self.states:
                 self._all_changed()
+
+    def show_progress(self, slide_id: str | None, fraction: float = 0.0) -> None:
+        """Say how far the slide is that a job is at; None says that none is."""
+        working = None if slide_id is None else (slide_id, fraction)
+        before, self._working = self._working, working
+        touched = {one[0] for one in (before, working) if one}
+        for row, state in enumerate(self.states):
+            if state.row.slide_id in touched:
+                cell = self.index(row, _STATUS)
+                self.dataChanged.emit(cell, cell)
 
     def show_compact(self, compact: bool) -> None:
         """Say whether the label has the split below it, where there is little room."""
@@ -114,6 +125,9 @@ class SlideModel(QAbstractTableModel):
     def _text(self, state: SlideState, column: _Column) -> str:
         if self._compact and column is _COLUMNS[_LABEL] and state.row.split:
             return f"{column.text(state)}\n{state.row.split}"
+        working = self._working
+        if working and column is _COLUMNS[_STATUS] and working[0] == state.row.slide_id:
+            return f"{working[1]:.0%}"
         return column.text(state)
 
     def _all_changed(self) -> None:
@@ -289,7 +303,7 @@ _COLUMNS = (
 )
 
 
-_LABEL, _SPLIT, _PROBABILITY = 1, 2, 4
+_LABEL, _SPLIT, _STATUS, _PROBABILITY = 1, 2, 3, 4
 # A table less wide has no room for all columns.
 _WIDE_PX = 440
 _CTRL = Qt.KeyboardModifier.ControlModifier

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,8 +54,11 @@ def read_thumbnails(
     pixels : ndarray of shape (H, W, 3), uint8, or None
         None if the slide cannot be read, or not in little time.
     """
-    while wanted:
-        path = wanted.pop()
+    while True:
+        try:
+            path = wanted.pop()
+        except IndexError:
+            return
         try:
             with open_slide(path) as slide:
                 pixels = _small(slide, side)
@@ -89,13 +93,18 @@ class Thumbnails(QObject):
     def __init__(self, density: float = 1.0, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._density = density
-        self._wanted: deque[Path] = deque(maxlen=_MOST_WANTED)
+        # Taken from by the job, and therefore never looked through here.
+        self._wanted: deque[Path] = deque()
+        self._asked: set[Path] = set()
         self._kept: OrderedDict[Path, QPixmap] = OrderedDict()
         self._reading = False
         self._job = QuietJob(self)
         self._job.reported.connect(self._on_picture)
         self._job.returned.connect(self._on_end)
         self._none = self._framed(None)
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def picture(self, path: Path | None) -> QPixmap:
         """Return the picture of a slide, an empty one as long as it is not read."""
@@ -104,15 +113,23 @@ class Thumbnails(QObject):
         if path in self._kept:
             self._kept.move_to_end(path)
             return self._kept[path]
-        if path not in self._wanted:
-            self._wanted.append(path)
-            self._read()
+        if path not in self._asked:
+            self._ask(path)
         return self._none
 
     def forget(self) -> None:
         """Read all pictures anew: files may have come back or have been replaced."""
         self._wanted.clear()
+        self._asked.clear()
         self._kept.clear()
+
+    def _ask(self, path: Path) -> None:
+        while len(self._wanted) >= _MOST_WANTED:
+            with suppress(IndexError):
+                self._asked.discard(self._wanted.popleft())
+        self._asked.add(path)
+        self._wanted.append(path)
+        self._read()
 
     def _read(self) -> None:
         if not self._reading:
@@ -122,6 +139,7 @@ class Thumbnails(QObject):
 
     def _on_picture(self, report: tuple[Path, Pixels | None]) -> None:
         path, pixels = report
+        self._asked.discard(path)
         self._kept[path] = self._framed(pixels)
         while len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
