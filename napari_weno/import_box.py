@@ -42,6 +42,14 @@ if TYPE_CHECKING:
 
     Records = list[dict[str, str]]
 
+_TITLES = {
+    "slide_id": "Name",
+    "path": "File",
+    "label": "Label",
+    "patient_id": "Patient",
+    "split": "Split",
+    "mpp": "µm/px",
+}
 _CHECK = "The columns have names of their own: check what each is for, then go on."
 
 
@@ -171,7 +179,7 @@ class ImportBox(QWidget):
         for role, combo in self.columns.items():
             may_shrink(combo)
             combo.setToolTip(f"Column that holds {ROLES[role]}; - if there is none")
-            form.addRow(role, combo)
+            form.addRow(_TITLES[role], combo)
         self.columns["label"].activated.connect(self._tell_classes)
         self._folder_row = with_browse(self.folder, self._browse_folder)
         form.addRow("Slides in", self._folder_row)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_config_path
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QMenu, QToolButton
+from qtpy.QtWidgets import QMenu, QPushButton
 
 from weno.atomic import replacing
 
@@ -66,17 +66,15 @@ def remember(project: Project) -> None:
         path.write_text(json.dumps(kept, indent=1), encoding="utf-8")
 
 
-class RecentButton(QToolButton):
+class RecentButton(QPushButton):
     """Offers the projects opened last in a menu."""
 
     #: Folder of the project to open.
     chosen = Signal(str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setText("Recent")
+        super().__init__("Recent", parent)
         self.setToolTip("Projects opened last")
-        self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.setMenu(QMenu(self))
         self.menu().setToolTipsVisible(True)
         self.refresh()

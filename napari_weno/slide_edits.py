@@ -147,12 +147,15 @@ class EditBox(QWidget):
         line.addWidget(self.label, stretch=1)
         line.addWidget(self.split, stretch=1)
         line.addWidget(self.splits_button)
-        line.addWidget(self.undo_button)
+        last = QHBoxLayout()
+        last.addWidget(self.told, stretch=1)
+        last.addWidget(self.undo_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(line)
-        for widget in (self.splits, self.leaks, self.told):
+        for widget in (self.splits, self.leaks):
             layout.addWidget(widget)
+        layout.addLayout(last)
         say(self.leaks, "")
 
     def _connect(self) -> None:
@@ -219,7 +222,7 @@ class EditBox(QWidget):
         self._session.files_changed.emit()
 
     def _show_undo(self) -> None:
-        self.undo_button.setEnabled(bool(self._done))
+        self.undo_button.setVisible(bool(self._done))
 
 
 class ListedChoice(QComboBox):
