@@ -253,8 +253,10 @@ def cohort_table(folder: Path) -> Iterator[str]:
     for name, told in (("down", "down, row by row"), ("up", "up, page by page")):
         cells = [f"{found[name][key]:.0f}" for key in ("p50", "p95", "p99", "longest")]
         yield f"| gaps: {told} | {' | '.join(cells)} |"
-    steps = [f"{found['step'][key]:.1f}" for key in ("p50", "p95", "p99", "longest")]
-    yield f"| a step | {' | '.join(steps)} |"
+    for name, told in (("step", "a step"), ("own", "a step, time of the processor")):
+        cells = [f"{found[name][key]:.1f}" for key in ("p50", "p95", "p99", "longest")]
+        yield f"| {told} | {' | '.join(cells)} |"
+    yield ""
     yield f"{found['pictures']:,} pictures read; others had {found['others']:.2f} cores"
 
 
