@@ -30,7 +30,7 @@ ROLES = {
 _OTHER_NAMES = {
     "slide_id": ("slideid", "slide", "slidename", "image", "imageid", "wsi", "id"),
     "path": ("filepath", "file", "filename", "slidepath", "imagepath", "location"),
-    "label": ("class", "diagnosis", "target", "category", "group", "grade"),
+    "label": ("class", "diagnosis", "target", "category", "group", "grade", "finding"),
     "patient_id": ("patientid", "patient", "case", "caseid", "subject", "subjectid"),
     "split": ("set", "partition", "subset", "dataset"),
     "mpp": ("pixelsize", "micronsperpixel", "umperpixel", "resolution"),
