@@ -15,6 +15,8 @@ of them in brackets.
   napari (it imports much by then, whoever reads), and for another slide later.
 - sharp: views of full resolution, jumped to, of which the middle shows the slide's own
   pixels 250 ms later.
+- scroll: the table of the Cohort dock over 1,000 slides with pictures; a step is the
+  time in which the table is moved and painted.
 """
 
 from __future__ import annotations
@@ -240,6 +242,35 @@ def memory_table(folder: Path) -> Iterator[str]:
     yield f"| MB since before the slide was opened | {taken} | {limit:,.0f} |"
 
 
+def cohort_table(folder: Path) -> Iterator[str]:
+    """Yield what scrolling the Cohort dock over 1,000 slides with pictures takes."""
+    command = [sys.executable, str(_CASE.with_name("window_cohort.py")), str(folder)]
+    environment = {
+        **os.environ,
+        "NAPARI_CONFIG": str(folder / "napari-settings.yaml"),
+        "XDG_CONFIG_HOME": str(folder),
+    }
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    yield ""
+    try:
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        yield f"Cohort: {(done.stderr.strip().splitlines() or ['it crashed'])[-1]}"
+        return
+    yield f"| scroll {found['rows']:,} slides, ms | p50 | p95 | p99 | longest |"
+    yield "|---|---|---|---|---|"
+    for name, told in (("down", "down, row by row"), ("up", "up, page by page")):
+        cells = [f"{found[name][key]:.0f}" for key in ("p50", "p95", "p99", "longest")]
+        yield f"| gaps: {told} | {' | '.join(cells)} |"
+    for name, told in (("step", "a step"), ("own", "a step, time of the processor")):
+        cells = [f"{found[name][key]:.1f}" for key in ("p50", "p95", "p99", "longest")]
+        yield f"| {told} | {' | '.join(cells)} |"
+    yield ""
+    yield f"{found['pictures']:,} pictures read; others had {found['others']:.2f} cores"
+
+
 def versions() -> str:
     """Name what is measured."""
     named = []
@@ -263,6 +294,7 @@ def report(cases: Sequence[Case], folder: Path, arguments: argparse.Namespace) -
     lines += open_table(cases)
     if not arguments.no_memory:
         lines += memory_table(folder)
+    lines += cohort_table(folder)
     builtin = BUILTIN.run(folder, SIDE)
     told = builtin.get("failed") or f"opens in {builtin['cold']['ms']:.0f} ms"
     print("\n".join([*lines, "", f"napari's own reader: {told}"]))
@@ -284,6 +316,7 @@ def main() -> None:
     )
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--cohort", action="store_true", help="only the Cohort dock")
     parser.add_argument("--raw", action="store_true", help="print every round")
     arguments = parser.parse_args()
     cases = [
@@ -292,7 +325,11 @@ def main() -> None:
         if not case.missing and (case is FLOOR or arguments.only in case.name)
     ]
     with tempfile.TemporaryDirectory() as temporary:
-        report(cases, arguments.folder or Path(temporary), arguments)
+        folder = arguments.folder or Path(temporary)
+        if arguments.cohort:
+            print("\n".join([versions(), *cohort_table(folder)]))
+        else:
+            report(cases, folder, arguments)
 
 
 if __name__ == "__main__":

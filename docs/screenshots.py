@@ -9,8 +9,10 @@ predicted run. Without a display put ``xvfb-run -a -s "-screen 0 1600x1000x24"``
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import napari
@@ -108,13 +110,50 @@ def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
         QTest.qWait(50)
 
 
+def take_cohort_tour(folder: Path, out: Path) -> None:
+    """Open a copy of a project and take the pictures of the tour of the Cohort dock."""
+    get_settings().appearance.theme = "dark"
+    with TemporaryDirectory() as temporary:
+        project = Path(shutil.copytree(folder, Path(temporary) / "my project"))
+        viewer = napari.Viewer(title="WENO")
+        viewer.window.resize(1500, 950)
+        session = session_of(viewer)
+        rows = session.open_project(project).slides
+        session.open_slide(rows[3].slide_id)
+        dock = show_dock(viewer, "Cohort")
+        QTest.qWait(3000)
+        dock.table.select_slide(rows[1].slide_id)
+        viewer.reset_view()
+        QTest.qWait(1000)
+        viewer.screenshot(
+            str(out / "tour-cohort-table.png"), canvas_only=False, flash=False
+        )
+        moved = rows[2].path
+        moved.rename(project / moved.name)
+        session.files_changed.emit()
+        QTest.qWait(2500)
+        dock.grab().save(str(out / "tour-cohort-moved.png"))
+        table = project / "list.csv"
+        table.write_text("Case;Slide name;Finding\n1;a;normal\n2;b;tumour\n")
+        dock.new_button.click()
+        dock.new_form.slides.setText(str(table))
+        dock.new_form.imports.refresh()
+        QTest.qWait(1000)
+        dock.grab().save(str(out / "tour-cohort-columns.png"))
+        viewer.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("demo", type=Path)
     parser.add_argument("slides", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("--cohort", action="store_true", help="only that dock's tour")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    take_cohort_tour(arguments.demo, arguments.out)
+    if arguments.cohort:
+        return
     for theme in ("dark", "light"):
         take(arguments.demo, "demo", theme, arguments.out, DOCKS)
         take(arguments.slides, "slides", theme, arguments.out, ("Explain", "Review"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_weno import next_slide as stepping
 from napari_weno.session import show_dock
 
 if TYPE_CHECKING:
@@ -33,3 +34,13 @@ def show_explain(viewer: Viewer) -> None:
 def show_review(viewer: Viewer) -> None:
     """Show the Review dock."""
     show_dock(viewer, "Review")
+
+
+def next_slide(viewer: Viewer) -> None:
+    """Open the next slide of the project."""
+    stepping.open_next(viewer)
+
+
+def previous_slide(viewer: Viewer) -> None:
+    """Open the previous slide of the project."""
+    stepping.open_previous(viewer)

@@ -160,6 +160,14 @@ def say(label: QLabel, text: str) -> None:
     label.setVisible(bool(text))
 
 
+def shortened(name: str, length: int = 24) -> str:
+    """Leave the middle of a long name out."""
+    if len(name) <= length:
+        return name
+    half = length // 2
+    return f"{name[:half]}…{name[-half:]}"
+
+
 def may_shrink(combo: QComboBox) -> None:
     """Let a combo box be narrower than its longest item."""
     policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -181,7 +189,7 @@ def fit_columns(table: QTableView, first: int = 1, rows: int = 200) -> None:
             continue
         texts = [str(model.headerData(column, Qt.Orientation.Horizontal))]
         for row in range(min(rows, model.rowCount())):
-            texts.append(str(model.index(row, column).data()))
+            texts += str(model.index(row, column).data()).split("\n")
         # Bold text, and the padding that the style puts around it.
         width = 1.12 * max(metrics.horizontalAdvance(text) for text in texts) + 14
         header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
@@ -14,20 +14,29 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QGroupBox,
     QHBoxLayout,
-    QLineEdit,
     QPushButton,
-    QToolButton,
 )
 
 from napari_weno.docks import may_shrink, say, text_label
+from napari_weno.import_box import ImportBox, gather, line_for, with_browse
+from napari_weno.jobs import QuietJob
 from weno.errors import WenoError
 from weno.project import Project
 from weno.tiles import TileSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Generator
 
     from qtpy.QtWidgets import QWidget
+
+
+def make_project(
+    root: Path, choices: dict[str, Any], settings: dict[str, Any]
+) -> Generator[None, None, Project]:
+    """Make a project of the slides that `gather` finds."""
+    Project.check_new(root, choices["slides"])
+    records = yield from gather(**choices)
+    return Project.create(root, records, **settings)
 
 
 class NewProjectForm(QGroupBox):
@@ -40,21 +49,18 @@ class NewProjectForm(QGroupBox):
         from weno.features import MODELS
 
         super().__init__("New project", parent)
-        self.folder = _line("a new or empty folder", "Where the project is to be")
-        self.slides = _line(
-            "CSV or folder of slides",
-            "A CSV with the columns slide_id, path and, if known, label (0, 1 or a "
-            "class name), patient_id, split, mpp; or a folder that is searched for "
-            "slides",
-        )
-        self.negative = _line("", "What to call slides without the finding")
-        self.positive = _line(
+        self.folder = line_for("a new or empty folder", "Where the project is to be")
+        self.imports = ImportBox()
+        self.slides = self.imports.slides
+        self.negative = line_for("", "What to call slides without the finding")
+        self.positive = line_for(
             "",
             "What to call slides with the finding; several classes with commas between "
             "them, the one to tell from all others last",
         )
         self.negative.setText("negative")
         self.positive.setText("positive")
+        self._own_classes = "negative", "positive"
         self.tile_um = _number(128.0, 16.0, 4096.0, 1, " µm")
         self.tile_um.setToolTip(
             "Side of a tile. 128 µm shows a group of glands; 64 µm some dozen cells"
@@ -81,35 +87,51 @@ class NewProjectForm(QGroupBox):
         self.create_button = QPushButton("Create")
         self.create_button.setToolTip("Writes two small files; no slide is copied")
         self.cancel_button = QPushButton("Cancel")
+        self._job = QuietJob(self)
         self._lay_out()
         self._connect()
 
     def create_project(self) -> None:
-        """Make the project, or say in the form what is wrong."""
+        """Make the project in the background, or say in the form what is wrong."""
         try:
-            project = self._create()
-        except (WenoError, OSError) as error:
+            folder, choices = self.folder.text().strip(), self.imports.choices()
+            if not folder:
+                raise WenoError("Give a folder for the project.")
+            settings = self._settings()
+        except WenoError as error:
             say(self.problem, str(error))
             return
+        say(self.problem, "Looking for slides…")
+        self.create_button.setEnabled(False)
+        self._job.run(make_project, Path(folder).expanduser(), choices, settings)
+
+    def _on_made(self, project: Project) -> None:
+        self.create_button.setEnabled(True)
         say(self.problem, "")
         self.hide()
         self.created.emit(project)
 
-    def _create(self) -> Project:
-        folder, slides = self.folder.text().strip(), self.slides.text().strip()
-        if not folder or not slides:
-            raise WenoError("Give a folder for the project, and the slides.")
-        return Project.create(
-            Path(folder).expanduser(),
-            Path(slides).expanduser(),
-            spec=TileSpec(
+    def _on_error(self, error: BaseException) -> None:
+        self.create_button.setEnabled(True)
+        say(self.problem, str(error))
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "spec": TileSpec(
                 tile_um=self.tile_um.value(),
                 mpp=self.mpp.value(),
                 icc=self.icc.isChecked(),
             ),
-            encoder=self.encoder.currentText().strip(),
-            class_names=self._class_names(),
-        )
+            "encoder": self.encoder.currentText().strip(),
+            "class_names": self._class_names(),
+        }
+
+    def _take_classes(self, names: list[str]) -> None:
+        """Name the classes as a table does, unless a person has named them."""
+        if (self.negative.text(), self.positive.text()) == self._own_classes:
+            self.negative.setText(names[0])
+            self.positive.setText(", ".join(names[1:]))
+            self._own_classes = self.negative.text(), self.positive.text()
 
     def _class_names(self) -> list[str]:
         positive = [name.strip() for name in self.positive.text().split(",")]
@@ -126,8 +148,8 @@ class NewProjectForm(QGroupBox):
         buttons.addWidget(self.create_button)
         form = QFormLayout(self)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Folder", _with_browse(self.folder, self._browse_folder))
-        form.addRow("Slides", _with_browse(self.slides, self._browse_slides))
+        form.addRow("Folder", with_browse(self.folder, self._browse_folder))
+        form.addRow(self.imports)
         form.addRow("Classes", classes)
         form.addRow("Tile", self.tile_um)
         form.addRow("Pixels", self.mpp)
@@ -140,39 +162,16 @@ class NewProjectForm(QGroupBox):
     def _connect(self) -> None:
         self.create_button.clicked.connect(self.create_project)
         self.cancel_button.clicked.connect(self.hide)
-        for line in (self.folder, self.slides, self.negative, self.positive):
+        self.imports.entered.connect(self.create_project)
+        self.imports.classes_found.connect(self._take_classes)
+        self._job.returned.connect(self._on_made)
+        self._job.failed.connect(self._on_error)
+        for line in (self.folder, self.negative, self.positive):
             line.returnPressed.connect(self.create_project)
 
     def _browse_folder(self) -> None:
         if chosen := QFileDialog.getExistingDirectory(self, "Folder of the project"):
             self.folder.setText(chosen)
-
-    def _browse_slides(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(
-            self, "CSV of slides, or any slide of a folder"
-        )
-        if chosen:
-            path = Path(chosen)
-            is_list = path.suffix.lower() == ".csv"
-            self.slides.setText(str(path if is_list else path.parent))
-
-
-def _with_browse(line: QLineEdit, browse: Callable[[], None]) -> QHBoxLayout:
-    button = QToolButton()
-    button.setText("…")
-    button.setToolTip("Choose in a dialog")
-    button.clicked.connect(browse)
-    row = QHBoxLayout()
-    row.addWidget(line)
-    row.addWidget(button)
-    return row
-
-
-def _line(placeholder: str, tooltip: str) -> QLineEdit:
-    line = QLineEdit()
-    line.setPlaceholderText(placeholder)
-    line.setToolTip(tooltip)
-    return line
 
 
 def _number(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QGroupBox, QLineEdit, QPushButton
 
-from napari_weno.docks import SlideChoice, listen, notifying, say, text_label
+from napari_weno.docks import SlideChoice, listen, notifying, say, shortened, text_label
 from napari_weno.jobs import JobBar, QuietJob
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class PrepareBox(QGroupBox):
         stranger = bool(project and opened and opened.slide_id is None)
         self.add_button.setVisible(stranger)
         if opened is not None and stranger:
-            self.add_button.setText(f"Add {_shortened(opened.name)} to the project")
+            self.add_button.setText(f"Add {shortened(opened.name)} to the project")
         self.refresh()
 
     def refresh(self, _: object = None) -> None:
@@ -233,10 +233,3 @@ class PrepareBox(QGroupBox):
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _shortened(name: str, length: int = 24) -> str:
-    if len(name) <= length:
-        return name
-    half = length // 2
-    return f"{name[:half]}…{name[-half:]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,16 @@ from qtpy.QtCore import (
     Signal,
 )
 from qtpy.QtGui import QFont
-from qtpy.QtWidgets import QAbstractItemView, QTableView
+from qtpy.QtWidgets import QAbstractItemView, QStyledItemDelegate, QTableView
 
 from napari_weno.docks import fit_columns
+from napari_weno.thumbnails import SIZE, Thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qtpy.QtGui import QKeyEvent
+    from qtpy.QtCore import QLocale
+    from qtpy.QtGui import QKeyEvent, QResizeEvent
     from qtpy.QtWidgets import QWidget
 
     from napari_weno.survey import SlideState
@@ -36,8 +39,13 @@ class SlideModel(QAbstractTableModel):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.states: list[SlideState] = []
+        self.thumbnails = Thumbnails(
+            parent.devicePixelRatioF() if parent else 1.0, self
+        )
         self._class_name = "positive"
         self._opened: str | None = None
+        self._compact = False
+        self._working: tuple[str, float] | None = None
 
     def show_states(self, states: list[SlideState], class_name: str) -> None:
         """Show slides; where only their state has changed, a selection stays."""
@@ -59,6 +67,23 @@ class SlideModel(QAbstractTableModel):
             if self.states:
                 self._all_changed()
 
+    def show_progress(self, slide_id: str | None, fraction: float = 0.0) -> None:
+        """Say how far the slide is that a job is at; None says that none is."""
+        working = None if slide_id is None else (slide_id, fraction)
+        before, self._working = self._working, working
+        touched = {one[0] for one in (before, working) if one}
+        for row, state in enumerate(self.states):
+            if state.row.slide_id in touched:
+                cell = self.index(row, _STATUS)
+                self.dataChanged.emit(cell, cell)
+
+    def show_compact(self, compact: bool) -> None:
+        """Say whether the label has the split below it, where there is little room."""
+        if compact != self._compact:
+            self._compact = compact
+            if self.states:
+                self._all_changed()
+
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self.states)
 
@@ -75,7 +100,8 @@ class SlideModel(QAbstractTableModel):
             return None
         column = _COLUMNS[section]
         if role == Qt.ItemDataRole.DisplayRole:
-            return column.title.format(name=self._class_name)
+            title = column.short if self._compact else column.title
+            return title.format(name=self._class_name)
         if role == Qt.ItemDataRole.ToolTipRole:
             return column.tooltip.format(name=self._class_name)
         return None
@@ -83,7 +109,9 @@ class SlideModel(QAbstractTableModel):
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         state, column = self.states[index.row()], _COLUMNS[index.column()]
         if role == Qt.ItemDataRole.DisplayRole:
-            return column.text(state)
+            return self._text(state, column)
+        if role == Qt.ItemDataRole.DecorationRole and index.column() == 0:
+            return self.thumbnails.picture(state.row.path)
         if role == Qt.ItemDataRole.UserRole:
             return column.order(state)
         if role == Qt.ItemDataRole.ToolTipRole:
@@ -93,6 +121,14 @@ class SlideModel(QAbstractTableModel):
             font.setBold(True)
             return font
         return None
+
+    def _text(self, state: SlideState, column: _Column) -> str:
+        if self._compact and column is _COLUMNS[_LABEL] and state.row.split:
+            return f"{column.text(state)}\n{state.row.split}"
+        working = self._working
+        if working and column is _COLUMNS[_STATUS] and working[0] == state.row.slide_id:
+            return f"{working[1]:.0%}"
+        return column.text(state)
 
     def _all_changed(self) -> None:
         last = self.index(self.rowCount() - 1, self.columnCount() - 1)
@@ -106,6 +142,8 @@ class SlideTable(QTableView):
     open_requested = Signal(str)
     #: Ids of the selected slides, in the order shown.
     selected_changed = Signal(list)
+    #: How many slides further the next one to open is.
+    step_requested = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -117,14 +155,14 @@ class SlideTable(QTableView):
         self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.setModel(self._proxy)
         self._set_looks()
+        self.slides.thumbnails.arrived.connect(self.viewport().update)
         self.doubleClicked.connect(self._open_row)
         self.selectionModel().selectionChanged.connect(self._on_selection)
 
     def show_states(self, states: list[SlideState], class_name: str) -> None:
         """Show slides, their order and selection staying what they were."""
         self.slides.show_states(states, class_name)
-        self.setColumnHidden(_SPLIT, not any(state.row.split for state in states))
-        fit_columns(self)
+        self._fit()
 
     def hide_probability(self, hidden: bool) -> None:
         """Keep the model's answer from a reviewer who works blind."""
@@ -150,11 +188,29 @@ class SlideTable(QTableView):
         rows = sorted(index.row() for index in self.selectionModel().selectedRows())
         return [self._state(self._proxy.index(row, 0)).row.slide_id for row in rows]
 
+    def order(self) -> list[str]:
+        """Return the ids of the slides that pass the filter, in the order shown."""
+        rows = range(self._proxy.rowCount())
+        return [self._state(self._proxy.index(row, 0)).row.slide_id for row in rows]
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self._open_row(self.currentIndex())
+        elif _CTRL in event.modifiers() and event.key() in _STEPS:
+            self.step_requested.emit(_STEPS[event.key()])
         else:
             super().keyPressEvent(event)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        compact = self.width() < _WIDE_PX
+        self.slides.show_compact(compact)
+        divided = any(state.row.split for state in self.slides.states)
+        self.setColumnHidden(_SPLIT, compact or not divided)
+        fit_columns(self)
 
     def _set_looks(self) -> None:
         self.setSortingEnabled(True)
@@ -162,11 +218,12 @@ class SlideTable(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.setWordWrap(False)
+        self.setItemDelegateForColumn(0, _NameDelegate(self))
         self.setShowGrid(False)
         self.setTabKeyNavigation(False)
+        self.setIconSize(SIZE)
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(24)
+        self.verticalHeader().setDefaultSectionSize(SIZE.height() + 3)
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
@@ -185,12 +242,25 @@ class SlideTable(QTableView):
         self.selected_changed.emit(self.selected())
 
 
+class _NameDelegate(QStyledItemDelegate):
+    """Lets a long name go on in a second line, after what people put for a space."""
+
+    def displayText(self, value: Any, _: QLocale) -> str:
+        return _GAP.sub("\\g<0>\u200b", str(value))
+
+
 @dataclass(frozen=True, slots=True)
 class _Column:
     title: str
     tooltip: str
     text: Callable[[SlideState], str]
     order: Callable[[SlideState], Any]
+    narrow: str = ""
+
+    @property
+    def short(self) -> str:
+        """The title where there is little room."""
+        return self.narrow or self.title
 
 
 def _probability_text(state: SlideState) -> str:
@@ -218,8 +288,8 @@ _COLUMNS = (
     ),
     _Column(
         "Status",
-        "new → features (prepared) → predicted by the chosen run → reviewed, with "
-        "the number of tiles answered",
+        "new → tissue found → features (prepared) → predicted by the chosen run → "
+        "reviewed, with the share of the tiles asked about that are answered",
         lambda state: state.status,
         lambda state: state.progress,
     ),
@@ -228,17 +298,26 @@ _COLUMNS = (
         "The teacher's probability that the slide shows {name}, by the chosen run",
         _probability_text,
         lambda state: -1.0 if state.probability is None else state.probability,
+        narrow="P",
     ),
 )
 
 
-_SPLIT, _PROBABILITY = 2, 4
+_LABEL, _SPLIT, _STATUS, _PROBABILITY = 1, 2, 3, 4
+# A table less wide has no room for all columns.
+_WIDE_PX = 440
+_CTRL = Qt.KeyboardModifier.ControlModifier
+# A table would take these keys for its own.
+_STEPS = {Qt.Key.Key_PageDown: 1, Qt.Key.Key_PageUp: -1}
+_GAP = re.compile(r"[_.\-]+")
 
 
 def _describe(state: SlideState) -> str:
     lines = [state.row.slide_id, str(state.row.path or "features only")]
     if state.row.patient_id != state.row.slide_id:
         lines.append(f"patient {state.row.patient_id}")
+    if state.missing:
+        lines.append(f"not found: {state.missing}")
     if state.error:
         lines.append(state.error)
     return "\n".join(lines)

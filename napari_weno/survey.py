@@ -4,19 +4,43 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weno.classes import asked_class
 from weno.errors import FeatureError, WenoError
+from weno.relink import missing_slides
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from weno.project import Project, SlideRow
+    from weno.review import ReviewTile
+    from weno.tiles import Outline
 
-_STEPS = ("failed", "new", "features", "predicted", "reviewed")
+_NOT_FOUND = "not found"
+_STEPS = (_NOT_FOUND, "failed", "new", "tissue", "features", "predicted", "reviewed")
+
+
+@dataclass(slots=True)
+class Memory:
+    """What surveys of a project have found out, so that the next need not.
+
+    Parameters
+    ----------
+    counted : dict
+        Time and number of tiles of features files.
+    judged : dict
+        Whether features are stale, with what that was judged by.
+    missing : dict
+        Of slides whose file is not there, why.
+    """
+
+    counted: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    judged: dict[Path, tuple[tuple[object, ...], bool]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +59,12 @@ class SlideState:
         Tiles that have a verdict.
     error : str
         Why preparing it failed, empty if it did not.
+    has_tissue : bool
+    share : float or None
+        Of the tiles that the run asks about, how many have a verdict, 0 to 1; None if
+        it asks about none.
+    missing : str
+        Why its file is not there, empty if it is.
     """
 
     row: SlideRow
@@ -44,17 +74,24 @@ class SlideState:
     probability: float | None
     reviewed: int
     error: str = ""
+    has_tissue: bool = False
+    share: float | None = None
+    missing: str = ""
 
     @property
     def step(self) -> str:
-        """The last step done, one of ``_STEPS``."""
+        """The last step done, or what is in the way; one of ``_STEPS``."""
+        if self.missing:
+            return _NOT_FOUND
         if self.reviewed:
             return "reviewed"
         if self.is_predicted:
             return "predicted"
         if self.has_features:
             return "features"
-        return "failed" if self.error else "new"
+        if self.error:
+            return "failed"
+        return "tissue" if self.has_tissue else "new"
 
     @property
     def progress(self) -> int:
@@ -64,7 +101,11 @@ class SlideState:
     @property
     def status(self) -> str:
         """The step as shown."""
-        return f"reviewed {self.reviewed}" if self.reviewed else self.step
+        if self.step != "reviewed":
+            return self.step
+        if self.share is None:
+            return f"reviewed {self.reviewed}"
+        return f"reviewed {self.share:.0%}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +129,7 @@ class Survey:
 def survey(
     project: Project,
     run: str | None,
-    counted: dict[Path, tuple[int, int]],
+    known: Memory,
 ) -> Generator[Survey, None, Survey]:
     """Look at the project's folder and say how far each slide is.
 
@@ -100,18 +141,23 @@ def survey(
     project : Project
     run : str or None
         The run whose predictions count.
-    counted : dict
-        Time and number of tiles of the files that were counted before; added to.
+    known : Memory
+        Added to.
     """
-    features = {path.stem: path for path in project.features_dir.glob("*.h5")}
-    for slide_id in [name for name, path in features.items() if _stale(project, path)]:
-        del features[slide_id]
+    features = {
+        path.stem: path
+        for path in project.features_dir.glob("*.h5")
+        if not _stale(project, path, known)
+    }
     predicted, probabilities = set(), dict[str, float]()
     if run is not None:
         folder = project.predictions_dir(run)
         predicted = {path.stem for path in folder.glob("*.parquet")}
         probabilities = teacher_probabilities(project, run)
-    reviewed, errors = reviewed_tiles(project), project.failed_slides()
+    answered, errors = answered_tiles(project), project.failed_slides()
+    reviewed = Counter(tile.slide_id for tile in answered)
+    shares = _shares(project, run, answered)
+    outlines = {path.stem for path in (project.root / "tissue").glob("*.geojson")}
     states = [
         SlideState(
             row=row,
@@ -121,25 +167,42 @@ def survey(
             probability=probabilities.get(row.slide_id),
             reviewed=reviewed.get(row.slide_id, 0),
             error=errors.get(row.slide_id, ""),
+            has_tissue=row.slide_id in outlines,
+            share=shares.get(row.slide_id),
+            missing=known.missing.get(row.slide_id, ""),
         )
         for row in project.slides
     ]
     positive = _positive(project, run)
     yield Survey(states, None, positive)
+    # Last, since a share that is away may have to be waited for.
+    known.missing = missing_slides(project.slides)
+    states = [replace(s, missing=known.missing.get(s.row.slide_id, "")) for s in states]
     tiles = 0
     for slide_id in features.keys() & {row.slide_id for row in project.slides}:
-        tiles += _tiles_in(features[slide_id], counted)
+        tiles += _tiles_in(features[slide_id], known.counted)
     return Survey(states, tiles, positive)
 
 
-def _stale(project: Project, path: Path) -> bool:
-    """Tell whether somebody has edited the outline that a features file is tiled by."""
+def _stale(project: Project, path: Path, known: Memory) -> bool:
+    """Tell whether features are of tiles that would not be cut now.
+
+    Somebody has edited the outline, or chosen other regions of interest.
+    """
+    outline, time = project.outline(path.stem), path.stat().st_mtime_ns
+    files = (outline.path, outline.regions, project.root / "project.toml")
+    times = [f.stat().st_mtime_ns if f and f.exists() else 0 for f in files]
+    if max(times) <= time:
+        return False
+    stamp = (time, *times[:2], outline.inside, outline.outside)
+    if path not in known.judged or known.judged[path][0] != stamp:
+        known.judged[path] = stamp, _is_of_others(path, outline)
+    return known.judged[path][1]
+
+
+def _is_of_others(path: Path, outline: Outline) -> bool:
     from weno.features import read_header
 
-    outline = project.outline(path.stem)
-    time, files = path.stat().st_mtime_ns, (outline.path, outline.regions)
-    if not any(f and f.exists() and f.stat().st_mtime_ns > time for f in files):
-        return False
     try:
         return read_header(path).outline not in ("", outline.hash)
     except WenoError:
@@ -154,17 +217,32 @@ def _positive(project: Project, run: str | None) -> str:
     return asked or project.positive
 
 
-def reviewed_tiles(project: Project) -> Counter[str]:
-    """Count the tiles that anybody has answered, by slide id."""
+def answered_tiles(project: Project) -> set[ReviewTile]:
+    """Return the tiles that anybody has answered."""
     from weno.review import Verdict, read_verdicts
 
-    tiles = {
+    return {
         tile
         for log in read_verdicts(project.review_dir).values()
         for tile, verdict in log.verdicts().items()
         if verdict is not Verdict.SKIP
     }
-    return Counter(tile.slide_id for tile in tiles)
+
+
+def _shares(
+    project: Project, run: str | None, answered: set[ReviewTile]
+) -> dict[str, float]:
+    """Return the share of the tiles asked about, by a run, that are answered."""
+    from weno.review import queue_names, queue_path, read_queue
+
+    asked: set[ReviewTile] = set()
+    for name in queue_names(project.review_dir) if run is not None else ():
+        with suppress(WenoError):  # the Review dock says what is wrong with it
+            queue = read_queue(queue_path(project.review_dir, name))
+            asked |= {item.tile for item in queue if queue.run == run}
+    counts = Counter(tile.slide_id for tile in asked)
+    done = Counter(tile.slide_id for tile in asked & answered)
+    return {slide_id: done[slide_id] / count for slide_id, count in counts.items()}
 
 
 def teacher_probabilities(project: Project, run: str) -> dict[str, float]:
@@ -202,13 +280,18 @@ def summary(states: Sequence[SlideState], tiles: int | None) -> str:
         Tiles of all prepared slides, None while they are being counted.
     """
     labels = Counter(state.label for state in states if state.label)
+    patients = len({state.row.patient_id for state in states})
     told = [f"{len(states):,} slides"]
+    if patients < len(states):
+        told.append(f"{patients:,} patient{'s' * (patients != 1)}")
     told += [f"{count:,} {label}" for label, count in labels.items()]
     if unlabelled := len(states) - labels.total():
         told.append(f"{unlabelled:,} without label")
     if tiles is not None:
         told.append(f"{tiles:,} tiles")
     told.append(f"{sum(state.is_predicted for state in states):,} predicted")
+    if missing := sum(bool(state.missing) for state in states):
+        told.append(f"{missing:,} not found")
     return " · ".join(told)
 
 

@@ -13,7 +13,8 @@ import tomlkit
 from weno.atomic import replacing
 from weno.classes import asked_class, class_problems, no_class, question
 from weno.errors import ProjectError, RunError, SlideError, WenoError
-from weno.project_file import new_settings, read_settings
+from weno.project_file import RegionChoice, new_settings, read_settings
+from weno.slide_file import SlideFile
 from weno.slide_rows import (
     DOWNLOAD,
     SlideRow,
@@ -59,8 +60,6 @@ class Project:
     encoder : str
     tissue : str
         The model that finds tissue.
-    inside, outside : tuple of str
-        Classes of regions of interest: tiles only in these, never in those.
     """
 
     def __init__(self, root: Path, settings: Mapping[str, Any]) -> None:
@@ -71,9 +70,7 @@ class Project:
         self.encoder: str = settings["encoder"]
         self.spec = TileSpec.from_dict(settings["tiles"])
         self.tissue: str = settings.get("tissue", CLASSICAL)
-        regions = settings.get("regions", {})
-        self.inside: tuple[str, ...] = tuple(regions.get("inside", ()))
-        self.outside: tuple[str, ...] = tuple(regions.get("outside", ()))
+        self._regions = RegionChoice(root / _SETTINGS)
 
     def _ask(self, positive: str) -> None:
         if positive not in self.questions:
@@ -91,7 +88,7 @@ class Project:
     def create(
         cls,
         root: str | Path,
-        slides: str | Path,
+        slides: str | Path | Sequence[Mapping[str, str]],
         *,
         spec: TileSpec | None = None,
         encoder: str = "texture",
@@ -109,7 +106,8 @@ class Project:
         slides : str or Path
             A CSV with the columns slide_id, path and, optionally, label,
             patient_id, split, mpp (relative paths resolve from the CSV), or a
-            folder that is searched for slides.
+            folder that is searched for slides; or such lines as mappings, paths
+            absolute.
         spec : TileSpec, optional
         encoder : str
         tissue : str
@@ -127,15 +125,19 @@ class Project:
             If there is a project already, or the slides are wrong: all problems at
             once.
         """
-        root, source = Path(root).resolve(), Path(slides).resolve()
+        root = Path(root).resolve()
+        source = Path(slides).resolve() if isinstance(slides, str | Path) else None
         table = cls.check_new(root, source)
         if problems := class_problems(tuple(class_names), positive):
             raise ProjectError("; ".join(problems))
         positive = positive or class_names[-1]
-        records = read_records(source) if source.is_file() else search_records(source)
+        if isinstance(slides, str | Path):
+            records = _records_in(Path(slides).resolve())
+        else:
+            records = [dict(record) for record in slides]
         if not records:
-            raise ProjectError(f"{source} lists no slide")
-        check_rows(records, source, class_names, positive)
+            raise ProjectError(f"{source or 'the table'} lists no slide")
+        check_rows(records, source or table, class_names, positive)
         write_records(table, root, records)
         settings = new_settings(
             name or root.name,
@@ -255,6 +257,11 @@ class Project:
             self._rows_time = time
         return self._rows
 
+    @property
+    def table(self) -> SlideFile:
+        """The file slides.csv, to edit it."""
+        return SlideFile(self.root / _SLIDES, self._check)
+
     def _check(self, records: list[dict[str, str]]) -> list[SlideRow]:
         return check_rows(records, self.root / _SLIDES, self.classes, self.positive)
 
@@ -307,18 +314,10 @@ class Project:
         for row in self.slides:
             if row.path == path:
                 return row
-        records = read_records(self.root / _SLIDES)
         taken = {row.slide_id.casefold() for row in self.slides}
         slide_id = free_id(path.stem, taken)
-        records.append(
-            {
-                "slide_id": slide_id,
-                "path": str(path),
-                "label": self._label_text(label),
-            }
-        )
-        self._check(records)
-        write_records(self.root / _SLIDES, self.root, records)
+        record = {"slide_id": slide_id, "path": str(path)}
+        self.table.add([record | {"label": self._label_text(label)}])
         return self.slide(slide_id)
 
     def _label_text(self, label: int | str | None) -> str:
@@ -352,13 +351,7 @@ class Project:
         ProjectError
             If the project has no such slide, or `mpp` is no pixel size.
         """
-        self.slide(slide_id)
-        records = read_records(self.root / _SLIDES)
-        for record in records:
-            if record["slide_id"] == slide_id:
-                record["mpp"] = f"{mpp:.9g}"
-        self._check(records)
-        write_records(self.root / _SLIDES, self.root, records)
+        self.table.edit({slide_id: {"mpp": f"{mpp:.9g}"}})
         return self.slide(slide_id)
 
     def outline(self, slide_id: str) -> Outline:
@@ -368,8 +361,8 @@ class Project:
             self.root / "tissue" / name,
             self.tissue,
             self.root / "regions" / name,
-            self.inside,
-            self.outside,
+            self._regions.inside,
+            self._regions.outside,
         )
 
     @property
@@ -416,6 +409,10 @@ class Project:
     def review_dir(self) -> Path:
         """Folder with the verdict files and the queues."""
         return self.root / "review"
+
+
+def _records_in(source: Path) -> list[dict[str, str]]:
+    return read_records(source) if source.is_file() else search_records(source)
 
 
 def features_folder(root: Path, encoder: str, spec: TileSpec) -> Path:

@@ -114,3 +114,42 @@ def _region_problems(regions: object) -> list[str]:
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             problems.append(f"{key} in [regions] must be a list of classes: {names!r}")
     return problems
+
+
+class RegionChoice:
+    """The classes of regions that tiles are cut by, read anew when the file changes.
+
+    Parameters
+    ----------
+    path : Path
+        Of project.toml.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._time = -1
+        self._inside: tuple[str, ...] = ()
+        self._outside: tuple[str, ...] = ()
+
+    @property
+    def inside(self) -> tuple[str, ...]:
+        """Tiles are taken from these only; from anywhere if empty."""
+        self._look()
+        return self._inside
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """No tile may touch these."""
+        self._look()
+        return self._outside
+
+    def _look(self) -> None:
+        time = self._path.stat().st_mtime_ns
+        if time != self._time:
+            try:
+                regions = read_settings(self._path).get("regions", {})
+            except ProjectError as error:
+                raise ProjectError(f"{self._path}: {error}") from error
+            self._inside = tuple(regions.get("inside", ()))
+            self._outside = tuple(regions.get("outside", ()))
+            self._time = time

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from weno.atomic import replacing
 from weno.errors import ProjectError
+from weno.table_text import parse, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -63,17 +64,19 @@ def read_records(path: Path, *, path_needed: bool = True) -> list[dict[str, str]
 
     Unless `path_needed`, there may be no column path; paths are empty then.
     """
+    return parse_records(read_text(path), path, path_needed=path_needed)
+
+
+def parse_records(
+    text: str, path: Path, *, path_needed: bool = True
+) -> list[dict[str, str]]:
+    """Read the text of a CSV that is, or is going to be, in `path`."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            records = [
-                {k: (v or "").strip() for k, v in r.items() if k} for r in reader
-            ]
-    except (UnicodeDecodeError, csv.Error) as error:
+        columns, records = parse(text)
+    except csv.Error as error:
         raise ProjectError(f"{path} is not a CSV in UTF-8: {error}") from error
     needed = {"slide_id", "path"} if path_needed else {"slide_id"}
-    missing = needed - set(reader.fieldnames or ())
-    if missing:
+    if missing := needed - set(columns):
         raise ProjectError(f"{path}: no column {', '.join(sorted(missing))}")
     for record in records:
         slide = record.setdefault("path", "")
@@ -115,11 +118,16 @@ def write_records(path: Path, root: Path, records: list[dict[str, str]]) -> None
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         for record in records:
-            slide = Path(record["path"])
-            # A slide inside the project moves with it; others stay where they are.
-            inside = slide.is_relative_to(root)
-            shown = slide.relative_to(root).as_posix() if inside else record["path"]
-            writer.writerow(record | {"path": shown})
+            writer.writerow(record | {"path": path_text(record["path"], root)})
+
+
+def path_text(path: str, root: Path) -> str:
+    """Return how a project in `root` writes a path.
+
+    A slide inside the project moves with it; others stay where they are.
+    """
+    slide = Path(path)
+    return slide.relative_to(root).as_posix() if slide.is_relative_to(root) else path
 
 
 def check_rows(

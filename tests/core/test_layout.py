@@ -39,13 +39,17 @@ MAY_IMPORT = {
     "geojson": {"atomic", "errors"},
     "tiles": {"errors", "geojson", "plugins", "slides"},
     "prediction": {"atomic", "errors", "tiles"},
-    "slide_rows": {"atomic", "errors", "slides"},
+    "table_text": {"errors"},
+    "slide_rows": {"atomic", "errors", "slides", "table_text"},
     "classes": {"slide_rows"},
     "project_file": {"classes", "errors", "tiles"},
-    "project": {"atomic", "classes", "errors", "project_file", "slide_rows", "slides"}
-    | {"tiles"},
+    "slide_import": {"errors", "project", "slide_rows", "table_text"},
+    "slide_file": {"atomic", "errors", "slide_rows", "table_text"},
+    "project": {"atomic", "classes", "errors", "project_file", "slide_file"}
+    | {"slide_rows", "slides", "tiles"},
     "features": {"atomic", "cluster", "errors", "project", "slide_rows", "slides"}
     | {"tiles"},
+    "relink": {"errors", "features", "geojson", "project", "slides"},
     "review": {"atomic", "errors", "geojson", "prediction", "project", "tiles"},
     "mil": {"apart", "atomic", "cluster", "errors", "features", "plugins", "prediction"}
     | {"project", "review", "slide_rows", "slides", "tiles"},

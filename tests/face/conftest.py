@@ -53,6 +53,14 @@ def preferences_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     settings._clear_plugin_settings_cache()
 
 
+@pytest.fixture(autouse=True)
+def recent_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the projects opened last are kept for the time of a test."""
+    path = tmp_path / "preferences" / "recent.json"
+    monkeypatch.setattr("napari_weno.recent.recent_path", lambda: path)
+    return path
+
+
 @pytest.fixture
 def viewer(make_napari_viewer) -> Iterator[object]:
     """A real window on the screen of the test, closed at the end."""

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from napari import Viewer
 from qtpy.QtCore import QPoint, Qt
@@ -15,6 +16,7 @@ from napari_weno.jobs import JobBar
 from napari_weno.layers import slide_layer
 from napari_weno.session import session_of, show_dock
 from napari_weno.survey import (
+    Memory,
     SlideState,
     Survey,
     question_text,
@@ -23,6 +25,7 @@ from napari_weno.survey import (
 )
 from weno.errors import ProjectError
 from weno.features import Estimate, estimate
+from weno.geojson import Region, feature_of, write_collection
 from weno.prediction import Prediction, write_prediction
 from weno.project import Project, SlideRow
 from weno.slides import Slide
@@ -41,7 +44,7 @@ def finish(job: object) -> object:
 
 
 def look(project: Project, run: str | None = None) -> dict[str, SlideState]:
-    found = finish(survey(project, run, {}))
+    found = finish(survey(project, run, Memory()))
     assert isinstance(found, Survey)
     return {state.row.slide_id: state for state in found.states}
 
@@ -91,19 +94,69 @@ def test_a_slide_that_could_not_be_prepared_says_why(new_project: Project) -> No
     assert states["synthetic_003"].status == "features"
 
 
+def test_regions_alone_make_features_stale(new_project: Project) -> None:
+    from weno.features import extract
+
+    finish(extract(new_project, ["synthetic_001"]))
+    assert look(new_project)["synthetic_001"].status == "features"
+    outline = new_project.outline("synthetic_001")
+    with new_project.open_slide("synthetic_001") as slide:
+        height, width = slide.shape
+    corners = [(0, 0), (0, width // 2), (height // 2, width // 2), (height // 2, 0)]
+    ring = np.array(corners, np.float64)
+    lesion = feature_of(Region((ring,), "Lesion"), (255, 0, 0), key="0" * 32)
+    write_collection(outline.regions, [lesion])
+    assert look(new_project)["synthetic_001"].status == "features", "none are chosen"
+    settings = new_project.root / "project.toml"
+    text = settings.read_text("utf-8")
+    settings.write_text(f'{text}\n[regions]\ninside = ["Lesion"]\n', "utf-8")
+    state = look(new_project)["synthetic_001"]
+    assert (state.has_features, state.status) == (False, "tissue")
+    settings.write_text(text, "utf-8")
+    assert look(new_project)["synthetic_001"].status == "features"
+
+
+def test_a_slide_says_what_share_of_its_queue_is_reviewed(
+    new_project: Project, predict_by_hand: Predict
+) -> None:
+    from weno.review import build_queue, queue_path, write_queue
+
+    with new_project.open_slide("synthetic_001") as slide:
+        prediction = predict_by_hand(slide, new_project.spec)
+    write_prediction(new_project.prediction_path("demo", "synthetic_001"), prediction)
+    queue = build_queue([prediction], audit_share=0, kinds=["candidate"], per_slide=3)
+    assert len(queue) == 3
+    write_queue(queue_path(new_project.review_dir, "mine"), queue)
+    answer(new_project, prediction, [queue[0].index, 0])
+    assert look(new_project, "demo")["synthetic_001"].status == "reviewed 33%"
+    assert look(new_project, "other")["synthetic_001"].status == "reviewed 2"
+
+
+def test_a_slide_that_is_not_there_says_so(new_project: Project) -> None:
+    known = Memory()
+    new_project.slide("synthetic_002").path.unlink()
+    first, last = survey(new_project, None, known), None
+    before = {state.row.slide_id: state for state in next(first).states}
+    assert before["synthetic_002"].status == "new", "looked at last"
+    last = {state.row.slide_id: state for state in finish(first).states}
+    assert last["synthetic_002"].status == "not found"
+    assert "moved or renamed?" in last["synthetic_002"].missing
+    again = next(survey(new_project, None, known))
+    assert again.states[2].status == "not found", "known from before"
+    assert "1 not found" in summary(list(last.values()), None)
+
+
 def test_tiles_are_counted_once(new_project: Project) -> None:
     from weno.features import extract, read_header
 
     finish(extract(new_project, ["synthetic_001"]))
     path = new_project.features_path("synthetic_001")
-    counted: dict[Path, tuple[int, int]] = {}
-    first, *_ = survey(new_project, None, counted)
+    known = Memory()
+    first, *_ = survey(new_project, None, known)
     assert first.tiles is None
-    assert (
-        finish(survey(new_project, None, counted)).tiles == read_header(path).shape[0]
-    )
-    counted[path] = (counted[path][0], 12_345)
-    assert finish(survey(new_project, None, counted)).tiles == 12_345
+    assert finish(survey(new_project, None, known)).tiles == read_header(path).shape[0]
+    known.counted[path] = (known.counted[path][0], 12_345)
+    assert finish(survey(new_project, None, known)).tiles == 12_345
 
 
 def test_the_summary_counts_classes() -> None:
@@ -113,7 +166,9 @@ def test_the_summary_counts_classes() -> None:
 
     states = [state("normal", predicted=True), state("", predicted=False)]
     told = summary(states, 1200)
-    assert told == ("2 slides · 1 normal · 1 without label · 1,200 tiles · 1 predicted")
+    assert told == (
+        "2 slides · 1 patient · 1 normal · 1 without label · 1,200 tiles · 1 predicted"
+    )
     assert "tiles" not in summary(states, None)
 
 
@@ -322,14 +377,14 @@ def test_a_new_project_is_made_in_the_dock(
     qtbot.keyClicks(form.folder, str(tmp_path / "mine"))
     qtbot.keyClicks(form.slides, str(tmp_path / "nowhere.csv"))
     qtbot.mouseClick(form.create_button, LEFT)
-    assert "nowhere.csv" in form.problem.text()
+    qtbot.waitUntil(lambda: "nowhere.csv" in form.problem.text())
     form.slides.selectAll()
     qtbot.keyClicks(form.slides, str(cohort / "slides.csv"))
     form.tile_um.selectAll()
     qtbot.keyClicks(form.tile_um.lineEdit(), "64")
     qtbot.keyClick(form.icc, Qt.Key.Key_Space)
     qtbot.keyClick(form.slides, Qt.Key.Key_Return)
-    assert form.isHidden()
+    qtbot.waitUntil(form.isHidden)
     project = session_of(viewer).project
     assert project.root == tmp_path / "mine"
     assert project.spec.tile_um == 64
@@ -348,6 +403,7 @@ def test_of_several_classes_the_dock_says_which_is_asked_about(
     form.negative.setText("normal")
     form.positive.setText("tumour, necrosis")
     qtbot.mouseClick(form.create_button, LEFT)
+    qtbot.waitUntil(lambda: session_of(viewer).project is not None)
     project = session_of(viewer).project
     assert project.classes == ("normal", "tumour", "necrosis")
     qtbot.waitUntil(lambda: "predicted" in dock.summary.text())
@@ -364,7 +420,7 @@ def test_probabilities_are_of_the_class_of_the_run(new_project: Project) -> None
         ("other", "necrosis"),
         (None, "necrosis"),
     ):
-        found = finish(survey(project, run, {}))
+        found = finish(survey(project, run, Memory()))
         assert isinstance(found, Survey)
         assert found.positive == positive
 
@@ -391,7 +447,7 @@ def test_a_folder_that_cannot_be_written_becomes_a_notification(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("weno.slide_rows.replacing", fail)
+    monkeypatch.setattr("weno.slide_file.replacing", fail)
     qtbot.mouseClick(dock.prepare.add_button, LEFT)
     assert notification_manager.records[-1].message == str(error)
     assert session.opened.slide_id is None

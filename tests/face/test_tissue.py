@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 
 from napari_weno.canvas import of_kind
 from napari_weno.session import session_of, show_dock
-from napari_weno.survey import survey
+from napari_weno.survey import Memory, survey
 from napari_weno.tissue_box import drawn_in, is_edited, look_for
 from weno.features import extract, read_header
 from weno.geojson import Region
@@ -90,7 +90,8 @@ def test_what_is_drawn_is_what_is_tiled(
     assert grid.shape == (8, 8)
     assert len(grid) == 12
     states = {
-        s.row.slide_id: s for s in deque(survey(new_project, None, {}), 1)[0].states
+        s.row.slide_id: s
+        for s in deque(survey(new_project, None, Memory()), 1)[0].states
     }
     assert not states[SLIDE].has_features, "they are of another outline"
     deque(extract(new_project, [SLIDE]), maxlen=0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from weno.errors import FeatureError
 from weno.mil.instance_labels import UNKNOWN, Said
+from weno.mil.splits import leaks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -232,13 +233,9 @@ def _label_problems(bags: Sequence[Bag]) -> list[str]:
 
 
 def _leak_problems(bags: Sequence[Bag]) -> list[str]:
-    splits: dict[str, set[str]] = {}
-    for bag in bags:
-        if bag.split:
-            splits.setdefault(bag.patient_id, set()).add(bag.split)
-    leaks = [patient for patient, found in splits.items() if len(found) > 1]
-    problems = [f"patient in more than one split: {_listed(leaks)}"] if leaks else []
-    odd = {split for found in splits.values() for split in found} - set(SPLITS)
+    found = list(leaks(bags))
+    problems = [f"patient in more than one split: {_listed(found)}"] if found else []
+    odd = {bag.split for bag in bags if bag.split} - set(SPLITS)
     if odd:
         problems.append(f"unknown split: {_listed(sorted(odd))}; use {_listed(SPLITS)}")
     return problems

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -12,15 +13,75 @@ from weno.errors import FeatureError
 _MIN_TO_SHARE = 4
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from weno.mil.bags import Bag
     from weno.mil.config import TrainConfig
+    from weno.project import SlideRow
 
     Split = dict[str, str]  # slide_id to "train", "val" or "test"
 
 
-def make_splits(bags: Sequence[Bag], config: TrainConfig) -> list[Split]:
+class Member(Protocol):
+    """What a split needs to know of a slide: a `Bag` or a line of slides.csv."""
+
+    @property
+    def slide_id(self) -> str: ...
+    @property
+    def patient_id(self) -> str: ...
+    @property
+    def label(self) -> int | None: ...
+    @property
+    def split(self) -> str | None: ...
+
+
+def leaks(slides: Iterable[Member]) -> dict[str, list[str]]:
+    """Return the patients whose slides are prescribed more than one split.
+
+    What is learned from one slide of a patient would be tested on another.
+
+    Returns
+    -------
+    dict of str to list of str
+        The splits of each such patient.
+    """
+    found: dict[str, set[str]] = {}
+    for slide in slides:
+        if slide.split:
+            found.setdefault(slide.patient_id, set()).add(slide.split)
+    return {patient: sorted(each) for patient, each in found.items() if len(each) > 1}
+
+
+def split_slides(
+    rows: Sequence[SlideRow], config: TrainConfig, *, keep: bool = True
+) -> Split:
+    """Draw a split for every labelled slide of a project, each class by itself.
+
+    Parameters
+    ----------
+    rows : sequence of SlideRow
+    config : TrainConfig
+        `seed`, `val` and `test` are used.
+    keep : bool
+        Leave splits that are prescribed already as they are.
+
+    Raises
+    ------
+    FeatureError
+        If a patient is in two splits that are to be kept, or a class would have no
+        slide to train on.
+    """
+    given = [
+        replace(row, label=row.class_index, split=row.split if keep else None)
+        for row in rows
+        if row.class_index is not None
+    ]
+    if found := leaks(given):
+        raise FeatureError(f"patient in more than one split: {', '.join(found)}")
+    (drawn,) = make_splits(given, replace(config, folds=0))
+    return drawn
+
+
+def make_splits(bags: Sequence[Member], config: TrainConfig) -> list[Split]:
     """Assign every slide a split, once or once per fold.
 
     A patient is never divided. A split that the cohort prescribes wins; where it
@@ -30,8 +91,8 @@ def make_splits(bags: Sequence[Bag], config: TrainConfig) -> list[Split]:
 
     Parameters
     ----------
-    bags : sequence of Bag
-        Labelled.
+    bags : sequence of Member
+        Labelled slides.
     config : TrainConfig
         `seed`, `val`, `test` and `folds` are used.
 
@@ -57,7 +118,7 @@ def make_splits(bags: Sequence[Bag], config: TrainConfig) -> list[Split]:
     ]
 
 
-def _patients(bags: Sequence[Bag]) -> dict[str, tuple[int, str | None]]:
+def _patients(bags: Sequence[Member]) -> dict[str, tuple[int, str | None]]:
     """Return label (of any slide) and prescribed split of each patient."""
     patients: dict[str, tuple[int, str | None]] = {}
     for bag in sorted(bags, key=lambda bag: bag.slide_id):
@@ -76,7 +137,7 @@ def _draw(
     chosen = {p for p, (_, split) in patients.items() if split == name}
     if chosen:
         return chosen
-    for label in (0, 1):
+    for label in sorted({own for own, _ in patients.values()}):
         free = [
             p
             for p, (own, split) in patients.items()
@@ -113,7 +174,7 @@ def _turns(
 
 
 def _complete(
-    bags: Sequence[Bag],
+    bags: Sequence[Member],
     patients: dict[str, tuple[int, str | None]],
     tested: set[str],
     val: float,

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from napari import Viewer
+from qtpy.QtCore import Qt
+
+from napari_weno.session import session_of, show_dock
+from weno.project import Project
+
+LEFT = Qt.MouseButton.LeftButton
+
+
+def choose(combo, text: str) -> None:
+    combo.setCurrentIndex(combo.findText(text))
+
+
+def test_columns_of_other_names_are_mapped_by_hand(
+    viewer: Viewer, cohort: Path, tmp_path: Path, qtbot
+) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text(
+        "Nr;Objektträger;Befund;Labor\n"
+        "P1;synthetic_000;normal;A\n"
+        "P2;synthetic_001;tumour;A\n"
+        "P1;synthetic_002;normal;B\n"
+    )
+    dock = show_dock(viewer, "Cohort")
+    qtbot.mouseClick(dock.new_button, LEFT)
+    form = dock.new_form
+    imports = form.imports
+    assert imports.columns["path"].isHidden()
+    form.folder.setText(str(tmp_path / "mine"))
+    form.slides.setText(str(table))
+    qtbot.mouseClick(form.create_button, LEFT)
+    assert "check what each is for" in form.problem.text()
+    assert not imports.columns["path"].isHidden()
+    choose(imports.columns["slide_id"], "Objektträger")
+    choose(imports.columns["label"], "Befund")
+    imports.columns["label"].activated.emit(0)
+    choose(imports.columns["patient_id"], "Nr")
+    assert (form.negative.text(), form.positive.text()) == ("normal", "tumour")
+    imports.folder.setText(str(cohort / "slides"))
+    qtbot.mouseClick(form.create_button, LEFT)
+    qtbot.waitUntil(form.isHidden)
+    project = session_of(viewer).project
+    assert [(row.slide_id, row.label, row.patient_id) for row in project.slides] == [
+        ("synthetic_000", 0, "P1"),
+        ("synthetic_001", 1, "P2"),
+        ("synthetic_002", 0, "P1"),
+    ]
+    assert all(row.path.is_file() for row in project.slides)
+    assert "Labor" in (project.root / "slides.csv").read_text("utf-8")
+
+
+def test_usual_names_are_not_asked_for(
+    viewer: Viewer, cohort: Path, tmp_path: Path, qtbot
+) -> None:
+    dock = show_dock(viewer, "Cohort")
+    qtbot.mouseClick(dock.new_button, LEFT)
+    form = dock.new_form
+    form.slides.setText(str(cohort / "slides.csv"))
+    form.imports.refresh()
+    assert form.imports.columns["slide_id"].isHidden()
+    assert form.imports.by_folder.isHidden()
+
+
+def test_a_folder_of_classes_is_added(
+    viewer: Viewer, new_project: Project, cohort: Path, tmp_path: Path, qtbot
+) -> None:
+    for name, source in (("normal/n1", 0), ("tumour/t1", 1)):
+        path = tmp_path / "more" / f"{name}.tif"
+        path.parent.mkdir(parents=True)
+        shutil.copy(cohort / "slides" / f"synthetic_00{source}.tif", path)
+    session_of(viewer).open_project(new_project.root)
+    dock = show_dock(viewer, "Cohort")
+    qtbot.mouseClick(dock.add_button, LEFT)
+    form = dock.add_form
+    qtbot.keyClicks(form.imports.slides, str(tmp_path / "more"))
+    form.imports.refresh()
+    qtbot.mouseClick(form.imports.by_folder, LEFT)
+    qtbot.keyClick(form.imports.slides, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: dock.table.model().rowCount() == 8)
+    assert form.isHidden()
+    assert dock.edits.told.text() == "2 slides added"
+    labels = {row.slide_id: row.label for row in new_project.slides}
+    assert (labels["n1"], labels["t1"]) == (0, 1)
+
+
+def test_labels_that_come_later_are_filled_in_and_taken_back(
+    viewer: Viewer, new_project: Project, tmp_path: Path, qtbot
+) -> None:
+    new_project.table.edit({"synthetic_000": {"label": ""}})
+    before = (new_project.root / "slides.csv").read_bytes()
+    path = new_project.slide("synthetic_000").path
+    table = tmp_path / "list.csv"
+    table.write_text(f"slide_id,path,label\nsynthetic_000,{path},tumour\n")
+    session_of(viewer).open_project(new_project.root)
+    dock = show_dock(viewer, "Cohort")
+    qtbot.mouseClick(dock.add_button, LEFT)
+    dock.add_form.imports.slides.setText(str(table))
+    qtbot.mouseClick(dock.add_form.add_button, LEFT)
+    qtbot.waitUntil(lambda: dock.edits.told.text() == "0 slides added, 1 completed")
+    assert new_project.slide("synthetic_000").label == 1
+    qtbot.mouseClick(dock.edits.undo_button, LEFT)
+    assert (new_project.root / "slides.csv").read_bytes() == before
+
+
+def test_what_cannot_be_added_is_said_in_the_form(
+    viewer: Viewer, new_project: Project, tmp_path: Path, qtbot
+) -> None:
+    session_of(viewer).open_project(new_project.root)
+    dock = show_dock(viewer, "Cohort")
+    qtbot.mouseClick(dock.add_button, LEFT)
+    dock.add_form.imports.slides.setText(str(tmp_path / "nowhere"))
+    qtbot.mouseClick(dock.add_form.add_button, LEFT)
+    qtbot.waitUntil(lambda: "neither a CSV" in dock.add_form.problem.text())
+    assert dock.add_form.add_button.isEnabled()

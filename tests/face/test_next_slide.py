@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from napari import Viewer
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+
+from napari_weno import commands
+from napari_weno.session import session_of, show_dock
+from weno.project import Project
+
+CTRL = Qt.KeyboardModifier.ControlModifier
+
+
+def opened(viewer: Viewer) -> str | None:
+    slide = session_of(viewer).opened
+    return slide.slide_id if slide else None
+
+
+def test_from_slide_to_slide_as_the_table_shows_them(
+    viewer: Viewer, new_project: Project, qtbot
+) -> None:
+    session_of(viewer).open_project(new_project.root)
+    dock = show_dock(viewer, "Cohort")
+    qtbot.waitUntil(lambda: dock.table.model().rowCount() == 6)
+    dock.table.sortByColumn(0, Qt.SortOrder.DescendingOrder)
+    dock.filter.setText("tumour")
+    expected = ["synthetic_005", "synthetic_003", "synthetic_001"]
+    found = []
+    for _ in range(4):
+        qtbot.keyClick(dock.table, Qt.Key.Key_PageDown, CTRL)
+        found.append(opened(viewer))
+    assert found == [*expected, expected[-1]]
+    assert notification_manager.records[-1].message == "this is the last slide"
+    qtbot.keyClick(dock.table, Qt.Key.Key_PageUp, CTRL)
+    assert opened(viewer) == "synthetic_003"
+
+
+def test_the_keys_and_commands_work_beside_the_table(
+    viewer: Viewer, new_project: Project, qtbot
+) -> None:
+    session_of(viewer).open_project(new_project.root)
+    commands.next_slide(viewer)
+    assert opened(viewer) == "synthetic_000", "without the dock, as in slides.csv"
+    show_dock(viewer, "Cohort")
+    qtbot.keyClick(viewer.window._qt_window, Qt.Key.Key_PageDown, CTRL)
+    assert opened(viewer) == "synthetic_001"
+    commands.previous_slide(viewer)
+    assert opened(viewer) == "synthetic_000"
+
+
+def test_a_slide_that_cannot_be_opened_is_passed_over(
+    viewer: Viewer, new_project: Project
+) -> None:
+    new_project.slides[1].path.unlink()
+    session = session_of(viewer)
+    session.open_project(new_project.root)
+    session.open_slide("synthetic_000")
+    commands.next_slide(viewer)
+    assert opened(viewer) == "synthetic_002"
+    assert "synthetic_001" in notification_manager.records[-1].message
+
+
+def test_without_a_project_the_command_says_so(viewer: Viewer) -> None:
+    commands.next_slide(viewer)
+    assert notification_manager.records[-1].message == "open a project first"

@@ -1,0 +1,116 @@
+"""slides.csv of a project, edited by a program as carefully as by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from weno.atomic import replacing
+from weno.errors import ProjectError
+from weno.slide_rows import parse_records, path_text
+from weno.table_text import changed, extended, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from weno.table_text import Cells, Edit
+
+_KEY = "slide_id"
+
+
+@dataclass(frozen=True, slots=True)
+class SlideFile:
+    """The table of a project's slides: columns, lines and comments of others stay.
+
+    Parameters
+    ----------
+    path : Path
+        In the folder of the project.
+    check : callable
+        Raises `ProjectError` if records make no table of slides.
+    """
+
+    path: Path
+    check: Callable[[list[dict[str, str]]], object]
+
+    def records(self) -> list[dict[str, str]]:
+        """Return the cells of all lines by column; paths are absolute."""
+        return parse_records(read_text(self.path), self.path)
+
+    def add(
+        self, records: Sequence[Mapping[str, str]], changes: Cells | None = None
+    ) -> Edit:
+        """Add lines at the end, and change cells in the same stroke.
+
+        Parameters
+        ----------
+        records : sequence of mapping
+            Cells by column; paths are absolute.
+        changes : mapping of str to mapping of str to str, optional
+            See `edit`.
+
+        Raises
+        ------
+        ProjectError
+            If the table would be wrong then.
+        """
+        text = read_text(self.path)
+        if records:
+            text = extended(text, [self._shown(record) for record in records])
+        text, edit = self._changed(text, changes or {})
+        self._write(text)
+        return edit
+
+    def edit(self, changes: Cells) -> Edit:
+        """Change cells.
+
+        Parameters
+        ----------
+        changes : mapping of str to mapping of str to str
+            New cells by slide_id and column; paths are absolute.
+
+        Returns
+        -------
+        Edit
+            What `undo` takes back.
+
+        Raises
+        ------
+        ProjectError
+            If there is no such slide, or the table would be wrong then.
+        """
+        text, edit = self._changed(read_text(self.path), changes)
+        if edit:
+            self._write(text)
+        return edit
+
+    def undo(self, edit: Edit) -> Edit:
+        """Take an edit back, and return what takes this back.
+
+        Raises
+        ------
+        ProjectError
+            If a cell is no longer as the edit has left it.
+        """
+        if changed(read_text(self.path), _KEY, edit.after)[1]:
+            raise ProjectError(f"{self.path} was changed since: nothing is undone")
+        return self.edit(edit.before)
+
+    def _changed(self, text: str, changes: Cells) -> tuple[str, Edit]:
+        known = {record[_KEY] for record in parse_records(text, self.path)}
+        if unknown := sorted(changes.keys() - known):
+            raise ProjectError(f"no slide {', '.join(unknown)} in {self.path}")
+        shown = {slide_id: self._shown(cells) for slide_id, cells in changes.items()}
+        return changed(text, _KEY, shown)
+
+    def _shown(self, cells: Mapping[str, str]) -> dict[str, str]:
+        shown = dict(cells)
+        if "path" in shown:
+            shown["path"] = path_text(shown["path"], self.path.parent)
+        return shown
+
+    def _write(self, text: str) -> None:
+        self.check(parse_records(text, self.path))
+        with replacing(self.path) as temporary:
+            temporary.write_bytes(text.encode())
