@@ -23,7 +23,7 @@ EXTRAS |= {"huggingface_hub", "transformers"}
 
 #: What a plain ``pip install napari-weno`` must be able to import, in an instant.
 PLAIN = ("slides", "tiles", "features", "prediction", "project", "review")
-PLAIN += ("cli", "demo", "doctor", "errors", "bench")
+PLAIN += ("cli", "demo", "doctor", "errors", "bench", "explain")
 
 #: Parts of the core that a part may import, for types too.
 MAY_IMPORT = {
@@ -48,6 +48,7 @@ MAY_IMPORT = {
     "review": {"atomic", "errors", "geojson", "prediction", "project", "tiles"},
     "mil": {"atomic", "cluster", "errors", "features", "plugins", "prediction"}
     | {"project", "review", "slide_rows", "slides", "tiles"},
+    "explain": {"atomic", "errors", "mil", "prediction", "project", "slides", "tiles"},
 }
 #: Where the parts are put together.
 ENTRANCES = {

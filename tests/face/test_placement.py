@@ -1,4 +1,4 @@
-"""Overlays lie where their tiles are: what is on screen, against pixels of the slide."""
+"""Overlays lie where their tiles are: the screen against the slide's pixels."""
 
 from __future__ import annotations
 
