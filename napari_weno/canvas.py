@@ -87,8 +87,9 @@ def _update(layer: Layer, data: Any, keywords: dict[str, Any], kind: str) -> Non
     layer.metadata = keywords["metadata"]
     if kind == "points":
         layer.features = keywords["features"]
-        layer.size = keywords["size"]
-        layer.border_color = keywords["border_color"]
+        if len(data):  # napari warns of a colour for no points
+            layer.size = keywords["size"]
+            layer.border_color = keywords["border_color"]
 
 
 def _set_limits(layer: Image, keywords: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ class Hover:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._telling = False
+        self._told: str | dict[str, str] = ""
         # Last of all: the window shows what it was told last.
         session.viewer.events.status.connect(self._on_status, position="last")
 
@@ -38,15 +38,12 @@ class Hover:
         return status_text(session.prediction, tile, session.verdicts.get(tile, ""))
 
     def _on_status(self, event: Any) -> None:
-        if self._telling or not (told := self.text()):
+        said = event.value
+        if said == self._told or not (text := self.text()):
             return
-        said, viewer = event.value, self._session.viewer
-        self._telling = True
-        try:
-            if isinstance(said, str):
-                viewer.status = f"{told}   {said}"
-            else:
-                place = said.get("coordinates", "")
-                viewer.status = said | {"coordinates": f"{told}   {place}"}
-        finally:
-            self._telling = False
+        if isinstance(said, str):
+            self._told = f"{text}   {said}"
+        else:
+            place = said.get("coordinates", "")
+            self._told = said | {"coordinates": f"{text}   {place}"}
+        self._session.viewer.status = self._told

@@ -71,6 +71,7 @@ OF_NAPARI = {
     "layers": {"napari.utils.colormaps"},
     "preferences": {"napari.settings"},
     "sample_data": {"napari"},
+    "truth_layers": {"napari.utils.colormaps"},
     "welcome": {"napari"},
 }
 
