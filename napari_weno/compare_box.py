@@ -135,6 +135,7 @@ class CompareBox(QWidget):
     def _connect(self) -> None:
         session = self._session
         listen(self, session.prediction_changed, self.refresh)
+        listen(self, session.files_changed, self._on_files)
         listen(self, session.blind_changed, self._on_blind)
         self.other.currentIndexChanged.connect(self._choose)
         self.beside.toggled.connect(self._on_beside)
@@ -189,6 +190,11 @@ class CompareBox(QWidget):
         self.table.setMinimumHeight(tall + head + 4)
         self.table.show()
         self.compared.emit(comparison)
+
+    def _on_files(self) -> None:
+        offered = [self.other.itemData(row) for row in range(1, self.other.count())]
+        if self._others() != offered:
+            self.refresh()
 
     def _on_beside(self, beside: bool) -> None:
         if beside:

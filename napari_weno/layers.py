@@ -213,10 +213,11 @@ def _heatmap(
 
 def heatmap_place(prediction: Prediction) -> dict[str, Any]:
     """Return where an image with one pixel a tile lies."""
-    tile, stride = prediction.grid.tile_l0, prediction.grid.stride_l0
+    grid = prediction.grid
+    first = np.add(grid.start, (np.array(grid.tile_l0) - 1) / 2)
     return {
-        "scale": tuple(np.multiply(stride, prediction.mpp)),
-        "translate": tuple((np.array(tile) - 1) / 2 * prediction.mpp),
+        "scale": tuple(np.multiply(grid.stride_l0, prediction.mpp)),
+        "translate": tuple(first * prediction.mpp),
         "units": ("um", "um"),
     }
 

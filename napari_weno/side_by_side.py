@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_weno.session import Session
     from weno.prediction import Prediction
 
-_KIND = "compared"
+_KIND, _SLIDE_AGAIN = "compared", "slide again"
 _FOLLOWED = ("contrast_limits", "colormap", "opacity", "gamma")
 
 
@@ -98,9 +98,8 @@ class SideBySide:
         if not beside:
             layers.events.inserted.disconnect(self._arrange_soon)
             grid.enabled, grid.stride = False, 1
-            for layer in of_kind(viewer, _KIND):
-                if noted_on(layer).get("slide_again"):
-                    layers.remove(layer)
+            for layer in of_kind(viewer, _SLIDE_AGAIN):
+                layers.remove(layer)
             self._show_seconds([])
             return
         if opened is None:
@@ -131,8 +130,7 @@ class SideBySide:
         assert opened is not None, "who puts beside has asked"
         active = viewer.layers.selection.active
         data, keywords, _ = slide_layer(opened.slide, f"{opened.name} again")
-        noted = {"kind": _KIND, "slide_again": True}
-        changes = {"metadata": {METADATA_KEY: noted}}
+        changes = {"metadata": {METADATA_KEY: {"kind": _SLIDE_AGAIN}}}
         again = viewer.add_image(data, **keywords | changes)
         at = min((viewer.layers.index(one) for one in self._seconds()), default=None)
         if at is not None:
@@ -148,7 +146,7 @@ class SideBySide:
         if not self._beside:
             return
         viewer = self._session.viewer
-        ours = of_kind(viewer, _KIND)
+        ours = of_kind(viewer, _KIND, _SLIDE_AGAIN)
         for layer in ours:
             viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
         left = len(viewer.layers) - len(ours)
@@ -159,8 +157,7 @@ class SideBySide:
             layer.visible = self._first_of(layer) in firsts
 
     def _seconds(self) -> list[Layer]:
-        layers = of_kind(self._session.viewer, _KIND)
-        return [layer for layer in layers if "first" in noted_on(layer)]
+        return of_kind(self._session.viewer, _KIND)
 
     def _first_of(self, second: Layer) -> Layer | None:
         for layer in of_kind(self._session.viewer, "heatmap"):

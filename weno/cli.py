@@ -136,8 +136,8 @@ def fit(
     config = dataclasses.replace(PRESETS[preset], **options)
     if positive and all_classes:
         raise WenoError("give --positive or --all-classes, not both")
-    if bags is not None and (positive or all_classes):
-        raise WenoError("--positive and --all-classes are for projects")
+    if bags is not None and (positive or all_classes or name):
+        raise WenoError("--name, --positive and --all-classes are for projects")
     of_bags = (out, features, classes, splits, labels_first, feature_encoder)
     if bags is None and any(of_bags):
         raise WenoError(
@@ -199,8 +199,14 @@ def predict(
     With --model and --bags, bags that other programs made: one CSV per bag.
     """
     paths = paths or []
-    if (scheduler or workers) and (bags is not None or model is not None):
-        raise WenoError("--scheduler and --workers are for projects")
+    if (scheduler or workers or run) and (bags is not None or model is not None):
+        raise WenoError("--run, --scheduler and --workers are for projects")
+    if bags is not None and (paths or mpp):
+        raise WenoError("with --bags there are no slides, and no --mpp")
+    if bags is None and (features or labels_first):
+        raise WenoError("--features and --labels-first go with --bags")
+    if bags is None and model is None and mpp:
+        raise WenoError("--mpp goes with --model; in a project it is in slides.csv")
     if bags is not None:
         given = bag_commands.BagOptions(bags, features, labels_first=labels_first)
         return bag_commands.predict_bags(given, model, out, device=device)
@@ -252,7 +258,8 @@ def _fit_project(
 def _predict_slides(
     run_dir: Path, slides: list[Path], out: Path, mpp: float | None, device: str
 ) -> dict[str, Any]:
-    from weno.mil import predict_slide
+    from weno.features import get_encoder
+    from weno.mil import load_run, predict_slide
     from weno.prediction import write_prediction
 
     if not slides:
@@ -263,10 +270,12 @@ def _predict_slides(
             "two slides have the same name, and so would their predictions: predict "
             "them one by one, each with its own --out"
         )
+    run = load_run(run_dir, device=device)
+    encoder = get_encoder(run.card["encoder"], device=device)
     done, failed = {}, {}
     for path in slides:
         try:
-            job = predict_slide(run_dir, path, mpp=mpp, device=device)
+            job = predict_slide(run, path, mpp=mpp, device=device, encoder=encoder)
             prediction = follow(job, path.name)
         except WenoError as error:
             if len(slides) == 1:

@@ -101,7 +101,7 @@ def _row(model: PathologyModel) -> dict[str, Any]:
 def _state(model: PathologyModel) -> str:
     if not _runs(model):
         return f"needs extra {model.library}"
-    from weno.features.weights import is_here
+    from weno.features.encoders.weights import is_here
 
     if is_here(model):
         return "ready"
@@ -109,7 +109,7 @@ def _state(model: PathologyModel) -> str:
 
 
 def _steps(model: PathologyModel) -> list[str]:
-    from weno.features.weights import steps_to
+    from weno.features.encoders.weights import steps_to
 
     installing = [f'pip install "napari-weno[{model.library}]"']
     return ([] if _runs(model) else installing) + steps_to(model)

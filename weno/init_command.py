@@ -42,6 +42,35 @@ def init(
             show_default=False,
         ),
     ] = None,
+    stride_um: Annotated[
+        float | None,
+        typer.Option(
+            help="µm from tile to tile; less than --tile-um makes them overlap.  "
+            "[default: side by side]",
+            show_default=False,
+        ),
+    ] = None,
+    min_tissue: Annotated[
+        float | None,
+        typer.Option(
+            help="Smallest share of tissue in a tile, 0 to 1.  [default: 0.5]",
+            show_default=False,
+        ),
+    ] = None,
+    upsample: Annotated[
+        bool,
+        typer.Option(
+            "--upsample", help="Enlarge the pixels of slides coarser than --tile-mpp."
+        ),
+    ] = False,
+    tissue: Annotated[
+        str | None,
+        typer.Option(
+            help="What finds tissue: classical, or a model that is installed.  "
+            "[default: classical]",
+            show_default=False,
+        ),
+    ] = None,
     icc: Annotated[
         bool,
         typer.Option("--icc", help="Turn colours into sRGB by the ICC profiles."),
@@ -73,7 +102,7 @@ def init(
     """Make a project folder from a CSV, a folder of slides or features of others."""
     from weno.features import check_name
     from weno.project import Project
-    from weno.tiles import TileSpec
+    from weno.tiles import CLASSICAL, TileSpec, tissue_names
 
     names = tuple(name.strip() for name in classes.split(","))
     if len(names) < 2 or not all(names):
@@ -81,6 +110,17 @@ def init(
             f"--classes needs two names or more, as normal,tumour: {classes!r}"
         )
     if features is not None:
+        cutting = {
+            "--stride-um": stride_um,
+            "--min-tissue": min_tissue,
+            "--upsample": upsample or None,
+            "--tissue": tissue,
+            "--icc": icc or None,
+        }
+        if given := [name for name, value in cutting.items() if value is not None]:
+            raise WenoError(
+                f"{', '.join(given)}: with --features the tiles are cut already"
+            )
         return extract_commands.adopt_features(
             project,
             features,
@@ -95,13 +135,23 @@ def init(
     check_name(encoder)
     if slides is None:
         raise WenoError("give --slides CSV_OR_FOLDER, or --features FOLDER, or both")
-    encoder = encoder or "texture"
-    check_name(encoder)
+    tissue = tissue or CLASSICAL
+    if tissue not in tissue_names():
+        known = ", ".join(tissue_names())
+        raise WenoError(f"unknown tissue model {tissue!r}; there are: {known}")
     made = Project.create(
         project,
         slides,
-        spec=TileSpec(tile_um=tile_um or 128.0, mpp=tile_mpp or 0.5, icc=icc),
+        spec=TileSpec(
+            tile_um=tile_um or 128.0,
+            mpp=tile_mpp or 0.5,
+            stride_um=stride_um,
+            min_tissue=0.5 if min_tissue is None else min_tissue,
+            icc=icc,
+            upsample=upsample,
+        ),
         encoder=encoder,
+        tissue=tissue,
         class_names=names,
         positive=positive,
     )

@@ -95,6 +95,7 @@ class Project:
         *,
         spec: TileSpec | None = None,
         encoder: str = "texture",
+        tissue: str = CLASSICAL,
         name: str | None = None,
         class_names: Sequence[str] = ("negative", "positive"),
         positive: str | None = None,
@@ -111,6 +112,8 @@ class Project:
             folder that is searched for slides.
         spec : TileSpec, optional
         encoder : str
+        tissue : str
+            The model that finds tissue.
         name : str, optional
             Name of the folder if not given.
         class_names : sequence of str
@@ -135,7 +138,12 @@ class Project:
         check_rows(records, source, class_names, positive)
         write_records(table, root, records)
         settings = new_settings(
-            name or root.name, class_names, positive, encoder, spec or TileSpec()
+            name or root.name,
+            class_names,
+            positive,
+            encoder=encoder,
+            tissue=tissue,
+            spec=spec or TileSpec(),
         )
         with replacing(root / _SETTINGS) as path:
             path.write_text(tomlkit.dumps(settings), encoding="utf-8")

@@ -18,8 +18,23 @@ if TYPE_CHECKING:
     from weno.tiles import TileSpec
 
 
+_REGIONS = (
+    "Tiles from regions of some classes only, or from none of them, as drawn in",
+    "regions/<slide_id>.geojson:",
+    "[regions]",
+    'inside = ["Tumor"]',
+    'outside = ["Necrosis"]',
+)
+
+
 def new_settings(
-    name: str, classes: Sequence[str], positive: str, encoder: str, spec: TileSpec
+    name: str,
+    classes: Sequence[str],
+    positive: str,
+    *,
+    encoder: str,
+    tissue: str,
+    spec: TileSpec,
 ) -> TOMLDocument:
     """Return the settings of a new project, with comments for people."""
     document = tomlkit.document()
@@ -35,6 +50,8 @@ def new_settings(
         document.add("positive", tomlkit.item(positive))
     document.add(tomlkit.comment("What turns a tile into numbers."))
     document.add("encoder", tomlkit.item(encoder))
+    document.add(tomlkit.comment("What finds the tissue on a slide."))
+    document.add("tissue", tomlkit.item(tissue))
     tiles = tomlkit.table()
     tiles.comment("changing any of these needs a new extract")
     comments = {
@@ -49,6 +66,8 @@ def new_settings(
         if value is not None:
             tiles.add(key, tomlkit.item(value).comment(comments[key]))
     document.add("tiles", tiles)
+    for line in _REGIONS:
+        document.add(tomlkit.comment(line))
     return document
 
 

@@ -113,10 +113,17 @@ def test_project_defaults_to_the_current_folder(
         (["extract", "nowhere"], "is not a project"),
         (["init", "p", "--slides", "missing.csv"], "neither a CSV file nor a folder"),
         (["init", "p", "--slides", ".", "--classes", "one"], "--classes"),
+        (["init", "p", "--slides", ".", "--tissue", "best"], "unknown tissue model"),
+        (["init", "p", "--features", ".", "--stride-um", "9"], "are cut already"),
         (["fit", ".", "--preset", "best"], "no preset 'best'"),
         (["fit", ".", "--val", "2"], "val is 2.0, not in"),
         (["predict", "a", "b"], "one project at a time"),
         (["predict", "--model", "m"], "no slide given"),
+        (["predict", "--model", "m", "--run", "r", "s.svs"], "are for projects"),
+        (["predict", "--model", "m", "--bags", "b", "--mpp", "1"], "no --mpp"),
+        (["predict", "--labels-first"], "go with --bags"),
+        (["predict", "--mpp", "1"], "in slides.csv"),
+        (["fit", "--bags", "b.csv", "--out", "r", "--name", "x"], "are for projects"),
         (["view", "nothing.svs"], "is not a project"),
     ],
 )
@@ -252,6 +259,21 @@ def test_python_runs_it_as_a_module() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "python -m weno" in done.stdout
+
+
+def test_init_cuts_tiles_as_it_is_told_to(test_data: Path, tmp_path: Path) -> None:
+    slides = test_data / "gland_cohort" / "slides.csv"
+    tiles = ("--tile-um", 80, "--tile-mpp", 0.31, "--stride-um", 60)
+    more = ("--min-tissue", 0, "--upsample", "--tissue", "classical")
+    last_json(weno("init", tmp_path / "p", "--slides", slides, *tiles, *more, "--json"))
+    project = Project.open(tmp_path / "p")
+    assert project.spec == TileSpec(80, 0.31, 60, min_tissue=0, upsample=True)
+    assert project.tissue == "classical"
+    example = project.root / "project.toml"
+    example.write_text(
+        example.read_text().replace("# [reg", "[reg").replace("# in", "in")
+    )
+    assert Project.open(project.root).inside == ("Tumor",)
 
 
 def test_tissue_tells_what_is_edited_and_what_fails(

@@ -255,11 +255,15 @@ def test_values_have_colours_and_what_is_below_the_limit_is_clear() -> None:
     np.testing.assert_array_equal(colours[1, :3], COLOURS[0, :3])
 
 
+@pytest.mark.parametrize("shift", [(0, 0), (40, 71)])
 @pytest.mark.parametrize("stride", [None, 37.7, 61.3])
 def test_an_overlay_file_lies_on_the_slide(
-    tmp_path: Path, stride: float | None
+    tmp_path: Path, stride: float | None, shift: tuple[int, int]
 ) -> None:
     prediction = make_prediction(TileSpec(tile_um=50.0, mpp=0.5, stride_um=stride))
+    # Tiles that others have cut need not begin where the slide does.
+    moved = prediction.origins + shift
+    prediction = dataclasses.replace(prediction, origins=moved)
     values = np.zeros(6, np.float32)
     values[4] = 1
     path = tmp_path / "overlay.ome.tif"
@@ -279,7 +283,7 @@ def test_an_overlay_file_lies_on_the_slide(
     middle = prediction.origins[4] + np.array(prediction.grid.tile_l0) / 2
     for found, axis in ((rows, 0), (columns, 1)):
         centre_um = (found[0] + found[-1] + 1) / 2 * mpp[axis]
-        assert centre_um == pytest.approx(middle[axis] * MPP[axis], abs=0.5)
+        assert centre_um == pytest.approx(middle[axis] * MPP[axis], abs=0.7)
         side_um = len(found) * mpp[axis]
         assert side_um == pytest.approx(stride or 50.0, abs=0.6)
 

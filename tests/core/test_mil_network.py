@@ -259,6 +259,20 @@ def test_a_slide_of_one_tile_is_compared_with_the_cohort() -> None:
     assert standardise(torch.full((1, 4), 5.0)).min() > 3
 
 
+def test_a_tile_far_from_all_others_counts_no_more_than_the_limit() -> None:
+    rng = np.random.default_rng(0)
+    bag = rng.standard_normal((200, 4)).astype(np.float32)
+    bag[0] = 1000, -1000, 0, 0
+    limited, plain = (Standardiser(4, relative=True, limit=x) for x in (3.0, 0.0))
+    for standardise in (limited, plain):
+        standardise.adapt(Moments.of(as_bags([bag])))
+    tiles = torch.from_numpy(bag)
+    assert plain(tiles)[0, 0] > 10
+    torch.testing.assert_close(limited(tiles)[0, :2], torch.tensor([3.0, -3.0]))
+    torch.testing.assert_close(limited(tiles)[1:, :2], plain(tiles)[1:, :2])
+    assert limited.familiarity(tiles)[0] == plain.familiarity(tiles)[0]
+
+
 def test_a_feature_that_never_changes_stays_finite() -> None:
     bags = [np.zeros((5, 2), np.float32), np.zeros((5, 2), np.float32)]
     standardise = Standardiser(2, relative=True)

@@ -9,8 +9,8 @@ from encoder_checks import batch_distance, real, stained
 
 from weno.errors import FeatureError
 from weno.features import MODELS, PathologyEncoder, find_model, get_encoder
-from weno.features.neural import NeuralEncoder
-from weno.features.weights import put_in
+from weno.features.encoders.neural import NeuralEncoder
+from weno.features.encoders.weights import put_in
 
 pytest.importorskip("timm")
 import huggingface_hub
@@ -19,8 +19,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torchvision import transforms
 
-from weno.features.pathology import build
-from weno.features.towers import TOWERS
+from weno.features.encoders.pathology import build
+from weno.features.encoders.towers import TOWERS
 
 BUILT = [
     model

@@ -12,7 +12,7 @@ import pytest
 
 from weno.errors import FeatureError
 from weno.features import TextureEncoder, get_encoder
-from weno.features.texture import BLOCKS
+from weno.features.encoders.texture import BLOCKS
 from weno.slides import open_slide
 
 SIDES = (16, 17, 27, 50, 64, 101, 128)

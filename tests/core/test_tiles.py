@@ -117,6 +117,44 @@ def test_tile_under_a_point(two_sections: Path, stride_um: float | None) -> None
     assert grid.index_at(1, 1) is None
 
 
+@pytest.mark.parametrize(
+    ("step", "start", "stride_um"),
+    [
+        (380, (0, 0), 96.0),  # TRIDENT with overlap: the exact stride is 380.25
+        (507, (211, 37), None),  # CLAM: an outline's lattice begins at its own corner
+        (507, (500, 300), None),
+    ],
+)
+def test_tiles_of_others_get_the_lattice_they_lie_on(
+    step: int, start: tuple[int, int], stride_um: float | None
+) -> None:
+    spec, side = TileSpec(128.0, 0.5, stride_um), 128 / 507  # µm per level-0 pixel
+    cells = np.indices((90, 160)).reshape(2, -1).T
+    origins = (cells * step + start)[np.random.default_rng(0).random(len(cells)) > 0.3]
+    shape = (90 * step + 700, 160 * step + 700)
+    grid = TileGrid.from_origins(origins, spec, (side, side), shape)
+    for index in (0, 7, len(origins) // 2, len(origins) - 1):
+        y, x = grid.origins[index]
+        assert grid.index_at(y + 507 / 2, x + 507 / 2) == index
+        corner = np.multiply(grid.cells[index], grid.stride_l0) + grid.start
+        np.testing.assert_array_equal(corner, (y, x))
+    assert len(np.unique(grid.cells, axis=0)) == len(origins)
+    assert (grid.cells >= 0).all() and (grid.cells < grid.shape).all()
+
+
+def test_a_second_outline_of_others_lies_as_near_as_the_lattice_allows() -> None:
+    spec, side = TileSpec(128.0, 0.5), 128 / 512
+    first = np.indices((9, 9)).reshape(2, -1).T * 512 + (300, 400)
+    second = np.indices((3, 3)).reshape(2, -1).T * 512 + (90, 6000)
+    origins = np.concatenate([first, second])
+    grid = TileGrid.from_origins(origins, spec, (side, side), (8000, 9000))
+    places = grid.cells * grid.stride_l0 + grid.start
+    assert np.abs(places - origins).max() <= 256
+    np.testing.assert_array_equal(places[: len(first)], first)
+    assert len(np.unique(grid.cells, axis=0)) == len(origins)
+    assert grid.cells.min() >= 0
+
+
 def test_values_land_in_their_cell(two_sections: Path) -> None:
     with open_slide(two_sections) as slide:
         grid = tile_grid(slide, TileSpec(64, 0.5))

@@ -358,11 +358,25 @@ def test_side_by_side_the_other_run_alone_is_on_the_right(
     )
     viewer.layers["P(tumour)"].visible = False
     viewer.layers["attention"].visible = True
-    assert visible(opened, "compared") == [f"{SLIDE} again", "attention · second"]
+    assert visible(opened, "compared") == ["attention · second"]
     opened.open_slide("synthetic_000")
     assert not grid.enabled
-    assert not of_kind(viewer, "compared")
+    assert not of_kind(viewer, "compared", "slide again")
     assert opened.opened.slide_id == "synthetic_000"
+
+
+def test_a_run_that_predicts_meanwhile_is_offered(
+    compared: ExplainWidget, opened: Session
+) -> None:
+    project, other = opened.project, compared.compare.other
+    assert [other.itemText(row) for row in range(other.count())][1:] == ["second"]
+    third = project.run_dir("third")
+    third.mkdir()
+    (third / "config.json").write_text("{}")
+    write_prediction(project.prediction_path("third", SLIDE), opened.prediction)
+    opened.files_changed.emit()
+    assert other.findText("third") > 0
+    assert other.currentText() == "second"
 
 
 def test_without_a_second_run_the_box_says_what_to_do(dock: ExplainWidget) -> None:

@@ -44,6 +44,7 @@ PARTS = {
 #: The choices of the default, each undone.
 CHOICES = {
     "not-slide-relative": replace(_DEFAULT, slide_relative=False),
+    "no-feature-limit": replace(_DEFAULT, feature_limit=0.0),
     "layer-norm": replace(_DEFAULT, norm="layer"),
     "without-critical-tiles": replace(_DEFAULT, critical_share=0.0),
     "attention-alone": replace(_DEFAULT, evidence_share=0.0),

@@ -155,7 +155,8 @@ def _cells_of(
     """
     grid, mpp = prediction.grid, prediction.mpp[axis]
     stride, tile = grid.stride_l0[axis] * mpp, grid.tile_l0[axis] * mpp
-    cells = np.floor((places - (tile - stride) / 2) / stride).astype(np.int64)
+    first = grid.start[axis] * mpp + (tile - stride) / 2
+    cells = np.floor((places - first) / stride).astype(np.int64)
     return np.where((cells >= 0) & (cells < grid.shape[axis]), cells, -1)
 
 

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from weno.features.adopt import Adopted, AdoptReport, adopt
-from weno.features.encoders import Encoder, check_name, get_encoder, quick_encoder
+from weno.features.encoders import (
+    MODELS,
+    Encoder,
+    HfEncoder,
+    PathologyEncoder,
+    PathologyModel,
+    Preparation,
+    TextureEncoder,
+    TimmEncoder,
+    check_name,
+    find_model,
+    get_encoder,
+    quick_encoder,
+)
 from weno.features.estimate import (
     Estimate,
     duration,
@@ -11,13 +24,8 @@ from weno.features.estimate import (
     seconds_to_encode,
 )
 from weno.features.extraction import extract, extract_slide
-from weno.features.hub import HfEncoder
-from weno.features.model_table import MODELS, find_model
-from weno.features.models import PathologyModel, Preparation
 from weno.features.on_cluster import extract_on
 from weno.features.outlines import TissueReport, cost_text, find_tissue
-from weno.features.pathology import PathologyEncoder
-from weno.features.pretrained import TimmEncoder
 from weno.features.reports import ExtractReport, ExtractResult
 from weno.features.store import (
     QUALITY_COLUMNS,
@@ -27,7 +35,6 @@ from weno.features.store import (
     read_header,
     write_features,
 )
-from weno.features.texture import TextureEncoder
 
 __all__ = [
     "MODELS",

@@ -21,7 +21,7 @@ from dask.system import CPU_COUNT
 from threadpoolctl import threadpool_limits
 
 from weno.errors import FeatureError, OutOfMemory
-from weno.features.texture import TextureEncoder
+from weno.features.encoders import TextureEncoder
 from weno.tiles import QUALITY, read_tiles, tile_quality
 
 if TYPE_CHECKING:

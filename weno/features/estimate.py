@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final
 from dask.system import CPU_COUNT
 
 from weno.errors import WenoError
-from weno.features.encoders import quick_encoder
+from weno.features.encoders import TextureEncoder, quick_encoder
 from weno.features.extraction import check_room
-from weno.features.texture import TextureEncoder
 from weno.tiles import read_tiles, tile_grid
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from weno.cluster import over_slides
-from weno.features.encoders import get_encoder
+from weno.features.encoders import TextureEncoder, get_encoder
 from weno.features.extraction import chosen, extract, record
 from weno.features.reports import ExtractReport, ExtractResult
-from weno.features.texture import TextureEncoder
 from weno.project import Project
 
 if TYPE_CHECKING:

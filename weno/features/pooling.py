@@ -10,7 +10,7 @@ from torch import nn
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from weno.features.models import Pooling
+    from weno.features.encoders.models import Pooling
 
 
 class TokenPool(nn.Module):

@@ -176,6 +176,13 @@ class TrainConfig:
     standardise: bool = _setting(
         True, "Standardised features", "centred and scaled; not so as published"
     )
+    feature_limit: float = _setting(
+        3.0,
+        "Feature limit",
+        "standardised features beyond it, to either side, count as it, so that a rare "
+        "tile of fat or ink cannot decide a slide; 0 for no limit, as published",
+        (0, 1000),
+    )
     norm: Norm = _setting(
         "none",
         "Norm",
@@ -390,6 +397,7 @@ PRESETS: dict[str, TrainConfig] = {
         student_dropout=0.0,
         slide_relative=False,
         standardise=False,
+        feature_limit=0.0,
         augment=False,
         norm="batch",
         initial="normal",

@@ -112,6 +112,7 @@ class Weno(nn.Module):
             3 if config.encoder else width,
             relative=config.slide_relative,
             identity=bool(config.encoder) or not config.standardise,
+            limit=config.feature_limit,
         )
         self.projector = Projector(width, config)
         dim = self.projector.dim

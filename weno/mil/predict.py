@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from weno.features import ExtractReport, SlideFeatures
+    from weno.features import Encoder, ExtractReport, SlideFeatures
     from weno.mil.config import TrainConfig
     from weno.mil.network import Weno
     from weno.prediction import Prediction
@@ -338,22 +338,26 @@ def predict_project(
 
 
 def predict_slide(
-    run_dir: Path,
+    run: Path | Run,
     path: Path,
     *,
     mpp: float | tuple[float, float] | None = None,
     device: str = "auto",
+    encoder: Encoder | None = None,
 ) -> Generator[ExtractReport, None, Prediction]:
     """Predict a slide file with a run folder alone, without any project.
 
     Parameters
     ----------
-    run_dir : Path
+    run : Path or Run
+        The folder, or what `load_run` made of it: for many slides it is loaded once.
     path : Path
         The slide.
     mpp : float or (float, float), optional
         Size of a level-0 pixel in µm, ``(y, x)``, where the slide does not say it.
     device : str
+    encoder : Encoder, optional
+        That of the run, loaded if not given.
 
     Raises
     ------
@@ -368,8 +372,8 @@ def predict_slide(
     from weno.slides import open_slide
     from weno.tiles import CLASSICAL, TileSpec, tissue_mask
 
-    run = load_run(run_dir, device=device)
-    encoder = get_encoder(run.card["encoder"], device=device)
+    run = run if isinstance(run, Run) else load_run(run, device=device)
+    encoder = encoder or get_encoder(run.card["encoder"], device=device)
     spec = TileSpec.from_dict(run.card["spec"])
     with tempfile.TemporaryDirectory() as folder, open_slide(path, mpp=mpp) as slide:
         target = Path(folder) / "features.h5"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # A scanner's pixel size differs from its nominal one by a per cent or two.
 _MPP_TOLERANCE = 1.05
 _SWITCHES = ("icc", "upsample")
+_ROUNDED = 1.0  # level-0 pixels that a tile of a lattice may be off it
 _READ_PIXELS = 2**26  # at a time: tiles of a slide without low levels may be large
 
 
@@ -119,14 +120,16 @@ class TileGrid:
     tile_l0, stride_l0 : (float, float)
         ``(y, x)`` size of a tile, and step from tile to tile, in level-0 pixels.
     shape : (int, int)
-        Rows and columns of the lattice that covers the whole slide, anchored at
-        level-0 pixel (0, 0).
+        Rows and columns of the lattice that covers the whole slide.
+    start : (float, float)
+        ``(y, x)`` of its first corner, in level-0 pixels.
     """
 
     origins: Origins
     tile_l0: tuple[float, float]
     stride_l0: tuple[float, float]
     shape: tuple[int, int]
+    start: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def from_origins(
@@ -137,6 +140,10 @@ class TileGrid:
         slide_shape: tuple[int, int],
     ) -> Self:
         """Rebuild the grid of a slide from what a features file keeps.
+
+        Tiles that others have cut need not lie on the lattice of `spec`: TRIDENT steps
+        by whole pixels, CLAM begins anew at each outline. Then the lattice is the one
+        that most of them lie on; the others get the nearest place of it.
 
         Parameters
         ----------
@@ -150,13 +157,13 @@ class TileGrid:
             ``(height, width)`` of level 0.
         """
         stride_um = spec.stride_um or spec.tile_um
-        stride = (stride_um / mpp[0], stride_um / mpp[1])
-        rows, columns = (
-            math.ceil(side / step)
-            for side, step in zip(slide_shape, stride, strict=True)
-        )
+        axes = [
+            _lattice(origins[:, axis], stride_um / mpp[axis], slide_shape[axis])
+            for axis in (0, 1)
+        ]
+        start, stride, shape = zip(*axes, strict=True)
         tile = (spec.tile_um / mpp[0], spec.tile_um / mpp[1])
-        return cls(origins, tile, stride, (rows, columns))
+        return cls(origins, tile, stride, shape, start)
 
     def __len__(self) -> int:
         return len(self.origins)
@@ -164,7 +171,8 @@ class TileGrid:
     @cached_property
     def cells(self) -> npt.NDArray[np.int64]:
         """Row and column of each tile in the lattice, of shape (N, 2)."""
-        return np.rint(self.origins / self.stride_l0).astype(np.int64)
+        from_start = np.subtract(self.origins, self.start)
+        return np.rint(from_start / self.stride_l0).astype(np.int64)
 
     @cached_property
     def _index(self) -> npt.NDArray[np.int64]:
@@ -184,7 +192,11 @@ class TileGrid:
         """
         cell = []
         for at, tile, stride, count in zip(
-            (y, x), self.tile_l0, self.stride_l0, self.shape, strict=True
+            (y - self.start[0], x - self.start[1]),
+            self.tile_l0,
+            self.stride_l0,
+            self.shape,
+            strict=True,
         ):
             k = min(int(at // stride) + 1, count - 1)
             overlap = max(0.0, tile - stride)
@@ -214,6 +226,34 @@ class TileGrid:
         image = np.full(self.shape, fill, np.float32)
         image[tuple(self.cells.T)] = values
         return image
+
+
+def _lattice(
+    places: npt.NDArray[np.int64], stride: float, extent: int
+) -> tuple[float, float, int]:
+    """Return start, step and length of the lattice that tiles lie on, of one axis.
+
+    Parameters
+    ----------
+    places : ndarray of shape (N,), int64
+        Where tiles begin.
+    stride : float
+        The step that they should have.
+    extent : int
+        Of the slide. All in level-0 pixels.
+    """
+    start, step = 0.0, stride
+    off = np.abs(np.subtract(places, np.rint(places / stride) * stride))
+    if (off > _ROUNDED).any():
+        gaps = np.diff(np.unique(places))
+        near = gaps[np.abs(np.subtract(gaps, stride)) <= stride / 8]
+        step = float(np.median(near)) if len(near) else stride
+        phases, counts = np.unique(np.mod(places, step), return_counts=True)
+        start = float(phases[counts.argmax()])
+        if np.rint((float(places.min()) - start) / step) < 0:
+            start -= step
+    last = round((float(places.max(initial=0)) - start) / step)
+    return start, step, max(math.ceil((extent - start) / step), last + 1)
 
 
 def tile_grid(
@@ -248,7 +288,7 @@ def tile_grid(
     cells = np.indices(whole.shape).reshape(2, -1).T  # (rows * columns, 2)
     origins = np.rint(cells * whole.stride_l0).astype(np.int64)
     keep = tissue.usable(origins, whole.tile_l0, spec.min_tissue)
-    return TileGrid(origins[keep], whole.tile_l0, whole.stride_l0, whole.shape)
+    return replace(whole, origins=origins[keep])
 
 
 def read_tiles(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from weno.features.models import Precision, Preparation
+    from weno.features.encoders.models import Precision, Preparation
 
 Result = TypeVar("Result")
 

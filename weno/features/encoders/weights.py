@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from weno.features.models import PathologyModel
+    from weno.features.encoders.models import PathologyModel
 
     State = Mapping[str, torch.Tensor]
 

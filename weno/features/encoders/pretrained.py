@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from weno.errors import FeatureError, import_extra
-from weno.features.models import Preparation
-from weno.features.neural import NeuralEncoder
-from weno.features.weights import explained, locate, put_in, read_weights
+from weno.features.encoders.models import Preparation
+from weno.features.encoders.neural import NeuralEncoder
+from weno.features.encoders.weights import explained, locate, put_in, read_weights
 
 if TYPE_CHECKING:
     import torch

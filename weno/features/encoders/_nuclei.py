@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from weno.features._planes import dot, half_log, total
+from weno.features.encoders._planes import dot, half_log, total
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from weno.features._planes import Planes, Stats
+    from weno.features.encoders._planes import Planes, Stats
 
     Masks = npt.NDArray[np.bool_]
 

@@ -6,11 +6,11 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol
 
 from weno.errors import FeatureError
-from weno.features.hub import HfEncoder
-from weno.features.model_table import MODELS, find_model
-from weno.features.pathology import PathologyEncoder
-from weno.features.pretrained import TimmEncoder
-from weno.features.texture import TextureEncoder
+from weno.features.encoders.hub import HfEncoder
+from weno.features.encoders.model_table import MODELS, find_model
+from weno.features.encoders.pathology import PathologyEncoder
+from weno.features.encoders.pretrained import TimmEncoder
+from weno.features.encoders.texture import TextureEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weno.errors import FeatureError, import_extra
-from weno.features.hub import hf_network, hf_preparation
-from weno.features.neural import NeuralEncoder
-from weno.features.pretrained import timm_network
-from weno.features.weights import (
+from weno.features.encoders.hub import hf_network, hf_preparation
+from weno.features.encoders.neural import NeuralEncoder
+from weno.features.encoders.pretrained import timm_network
+from weno.features.encoders.weights import (
     explained,
     how_to_get,
     local_copy,
@@ -20,7 +20,7 @@ from weno.features.weights import (
 )
 
 if TYPE_CHECKING:
-    from weno.features.models import PathologyModel, Preparation
+    from weno.features.encoders.models import PathologyModel, Preparation
 
 
 class PathologyEncoder(NeuralEncoder):
@@ -29,7 +29,7 @@ class PathologyEncoder(NeuralEncoder):
     Parameters
     ----------
     model : PathologyModel
-        A row of `weno.features.model_table`.
+        A row of `weno.features.encoders.model_table`.
     device : str
         A torch device; ``"auto"`` takes a GPU if there is one.
     precision : {"auto", "fp32", "bf16", "fp16"}
@@ -79,8 +79,8 @@ def build(model: PathologyModel) -> Any:
     from timm.layers import SwiGLUPacked
     from torch.nn import SiLU
 
+    from weno.features.encoders.towers import TOWERS
     from weno.features.pooling import TokenPool
-    from weno.features.towers import TOWERS
 
     if model.architecture in TOWERS:
         return TOWERS[model.architecture].make()
@@ -100,8 +100,8 @@ def _by_timm(model: PathologyModel, path: Path | None) -> tuple[Any, Preparation
         path = _downloaded(model)
     network = build(model)
     if path:
+        from weno.features.encoders.towers import TOWERS
         from weno.features.pooling import TokenPool
-        from weno.features.towers import TOWERS
 
         state = read_weights(path)
         if model.architecture in TOWERS:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weno.errors import FeatureError, import_extra
-from weno.features.models import Preparation
-from weno.features.neural import NeuralEncoder
-from weno.features.weights import explained
+from weno.features.encoders.models import Preparation
+from weno.features.encoders.neural import NeuralEncoder
+from weno.features.encoders.weights import explained
 
 if TYPE_CHECKING:
-    from weno.features.models import Pooling
+    from weno.features.encoders.models import Pooling
 
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # as Pillow numbers them
 

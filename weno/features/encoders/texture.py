@@ -42,8 +42,8 @@ import numpy as np
 from skimage.color import hed_from_rgb
 
 from weno.errors import FeatureError
-from weno.features._nuclei import nuclei
-from weno.features._planes import (
+from weno.features.encoders._nuclei import nuclei
+from weno.features.encoders._planes import (
     DX,
     DY,
     FLOOR,
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from weno.features._planes import Planes, Stats
+    from weno.features.encoders._planes import Planes, Stats
 
 #: Size of each block of numbers, in order.
 BLOCKS: Final = {

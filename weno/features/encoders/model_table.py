@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from weno.features.models import IMAGENET, PathologyModel, Preparation
+from weno.features.encoders.models import IMAGENET, PathologyModel, Preparation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

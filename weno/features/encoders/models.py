@@ -1,6 +1,6 @@
 """Pathology foundation models by short name, and what a network must be told of tiles.
 
-Nothing is loaded here; `weno.features.pretrained` and `weno.features.hub` build them.
+Nothing is loaded here; the modules `pretrained` and `hub` build them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class PathologyModel:
         Repository on the Hugging Face hub, or the address of another page.
     architecture : str
         Name of a model of timm, ``"hf-hub:…"`` where the repository alone says it,
-        or one of `weno.features.towers`; class of transformers, or ``"AutoModel"``.
+        or one of the module `towers`; class of transformers, or ``"AutoModel"``.
     dim : int
         Number of features.
     tile_px : int
