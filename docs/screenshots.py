@@ -16,11 +16,14 @@ import napari
 from napari.settings import get_settings
 from qtpy.QtTest import QTest
 
+from napari_weno.export_box import save_figure
 from napari_weno.session import session_of, show_dock
 from weno.demo import slide_to_show
 from weno.prediction import read_prediction
 
 if TYPE_CHECKING:
+    from qtpy.QtWidgets import QWidget
+
     from weno.project import Project
 
 DOCKS = ("Slide", "Cohort", "Train", "Explain", "Review")
@@ -62,6 +65,37 @@ def take(
     viewer.close()
 
 
+def tour_of_explain(folder: Path, theme: str, out: Path) -> None:
+    """Take the pictures of the tour of Explain, and a figure as it is saved."""
+    get_settings().appearance.theme = theme
+    viewer = napari.Viewer(title="WENO")
+    viewer.window.resize(1500, 950)
+    session = session_of(viewer)
+    project = session.open_project(folder)
+    session.open_slide(slide_to_show(project))
+    dock = show_dock(viewer, "Explain")
+    viewer.reset_view()
+
+    def shoot(name: str, page: QWidget) -> None:
+        dock.tabs.setCurrentWidget(page)
+        QTest.qWait(2500)
+        path = out / f"tour-explain-{name}.png"
+        viewer.screenshot(str(path), canvas_only=False, flash=False)
+
+    shoot("gallery", dock.gallery)
+    figure = dock.export.figure()
+    list(save_figure(figure, out / "tour-explain-figure.png"))
+    dock.tabs.setCurrentWidget(dock.truth)
+    dock.truth.boxes["misses"].setChecked(True)
+    shoot("truth", dock.truth)
+    dock.truth.boxes["misses"].setChecked(False)
+    dock.compare.other.setCurrentIndex(1)
+    if dock.compare.beside.isEnabled():
+        dock.compare.beside.setChecked(True)
+        shoot("compare", dock.compare)
+    viewer.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("demo", type=Path)
@@ -72,6 +106,7 @@ def main() -> None:
     for theme in ("dark", "light"):
         take(arguments.demo, "demo", theme, arguments.out, DOCKS)
         take(arguments.slides, "slides", theme, arguments.out, ("Explain", "Review"))
+    tour_of_explain(arguments.demo, "dark", arguments.out)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,9 @@ class ExplainWidget(Dock):
         ):
             row = self.tabs.addTab(page, title)
             self.tabs.setTabToolTip(row, tooltip)
+        # Else the frame of the pages makes the dock wider than it may be.
         self.tabs.setDocumentMode(True)
+        self.tabs.tabBar().setDrawBase(False)
 
     def _connect(self) -> None:
         session = self._session

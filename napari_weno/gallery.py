@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Pixels = npt.NDArray[np.uint8]
 
-SIDE_PX = 88
+SIDE_PX = 72
 
 
 def read_thumbnails(
