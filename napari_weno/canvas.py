@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from weno.review import ReviewTile
 
 
+#: Kinds of layers that show what a model says, or give the truth away.
+OVERLAYS = ("heatmap", "candidates", "truth", "compared")
+
+
 def noted_on(layer: Layer) -> dict[str, Any]:
     """Return what we noted on a layer, an empty dict for layers of others."""
     noted: dict[str, Any] = layer.metadata.get(METADATA_KEY, {})
@@ -67,7 +71,7 @@ def start_afresh(viewer: Viewer, *names: str) -> None:
 def put(viewer: Viewer, layer_data: LayerData) -> None:
     """Add an overlay, or update the one of that name."""
     data, keywords, kind = layer_data
-    for layer in of_kind(viewer, "heatmap", "candidates"):
+    for layer in of_kind(viewer, *OVERLAYS):
         if layer.name == keywords["name"]:
             _update(layer, data, keywords, kind)
             return
@@ -90,8 +94,9 @@ def _update(layer: Layer, data: Any, keywords: dict[str, Any], kind: str) -> Non
     layer.metadata = keywords["metadata"]
     if kind == "points":
         layer.features = keywords["features"]
-        layer.size = keywords["size"]
-        layer.border_color = keywords["border_color"]
+        if len(data):  # napari warns of a colour for no points
+            layer.size = keywords["size"]
+            layer.border_color = keywords["border_color"]
 
 
 def _set_limits(layer: Image, keywords: Mapping[str, Any]) -> None:

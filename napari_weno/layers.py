@@ -186,19 +186,13 @@ def _heatmap(
     colormap: str,
     visible: bool,
 ) -> LayerData:
-    grid, (mpp_y, mpp_x) = prediction.grid, prediction.mpp
     low = min(float(values.min(initial=limits[0])), limits[0])
     high = max(float(values.max(initial=limits[1])), limits[1])
     return (
-        grid.to_image(values, fill=_NO_TILE),
+        prediction.grid.to_image(values, fill=_NO_TILE),
         {
             "name": name,
-            "scale": (grid.stride_l0[0] * mpp_y, grid.stride_l0[1] * mpp_x),
-            "translate": (
-                (grid.start[0] + (grid.tile_l0[0] - 1) / 2) * mpp_y,
-                (grid.start[1] + (grid.tile_l0[1] - 1) / 2) * mpp_x,
-            ),
-            "units": ("um", "um"),
+            **heatmap_place(prediction),
             "contrast_limits": limits,
             "colormap": _with_clear_low_end(colormap),
             "interpolation2d": "nearest",
@@ -215,6 +209,17 @@ def _heatmap(
         },
         "image",
     )
+
+
+def heatmap_place(prediction: Prediction) -> dict[str, Any]:
+    """Return where an image with one pixel a tile lies."""
+    grid = prediction.grid
+    first = np.add(grid.start, (np.array(grid.tile_l0) - 1) / 2)
+    return {
+        "scale": tuple(np.multiply(grid.stride_l0, prediction.mpp)),
+        "translate": tuple(first * prediction.mpp),
+        "units": ("um", "um"),
+    }
 
 
 def _with_clear_low_end(name: str) -> Colormap:

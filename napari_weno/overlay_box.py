@@ -24,6 +24,7 @@ from napari_weno.layers import heatmaps_in
 from napari_weno.readout import DISPLAYS, legend
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from napari.layers import Image
     from napari.utils.colormaps import Colormap
     from qtpy.QtGui import QPaintEvent
@@ -45,9 +46,7 @@ class ColourBar(QWidget):
 
     def show_colormap(self, colormap: Colormap) -> None:
         """Show the colours of a colormap."""
-        # The very low end is transparent, for tiles below the limit.
-        colours = colormap.map(np.linspace(1e-3, 1, 256, dtype=np.float32))
-        pixels = np.ascontiguousarray((colours * 255).astype(np.uint8))  # (256, 4)
+        pixels = np.ascontiguousarray((colours_of(colormap) * 255).astype(np.uint8))
         image = QImage(pixels.data, 256, 1, QImage.Format.Format_RGBA8888)
         self._image = image.copy()
         self.update()
@@ -85,6 +84,11 @@ class OverlayBox(QGroupBox):
         self._lay_out()
         self._connect()
         self.refresh()
+
+    @property
+    def layer(self) -> Image | None:
+        """The overlay that is chosen."""
+        return self._layer
 
     def refresh(self, _: object = None) -> None:
         """Show the overlays that there are."""
@@ -197,6 +201,13 @@ class OverlayBox(QGroupBox):
         self.low.setText(means.tick(low))
         self.high.setText(means.tick(high))
         self.bar.show_colormap(layer.colormap)
+
+
+def colours_of(colormap: Colormap) -> npt.NDArray[np.float64]:
+    """Return the colours of a colormap from its lower to its upper limit, (256, 4)."""
+    # The very low end is transparent, for tiles below the limit.
+    colours = colormap.map(np.linspace(1e-3, 1, 256, dtype=np.float32))
+    return np.asarray(colours, np.float64)
 
 
 def _events_of(layer: Image | None) -> list[Any]:

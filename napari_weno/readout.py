@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from weno.errors import RunError, WenoError
+from weno.explain import column_of
 from weno.tiles import TileSpec
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_weno.layers import Display
+    from weno.explain import Familiarity, PatientReading
+    from weno.explain.ranking import Column
     from weno.prediction import Prediction
 
 SMALL_PRINT = "Attention is not probability · Research use only"
@@ -83,8 +86,44 @@ def slide_text(prediction: Prediction) -> str:
     )
 
 
+def patient_text(patient: PatientReading, class_name: str) -> str:
+    """Say in HTML what the model thinks of the patient that a slide is of."""
+    who, name = escape(patient.patient_id), escape(class_name)
+    if patient.slides == 1:
+        return f"Patient {who}: this is the only slide"
+    found = f"{name} found" if patient.is_positive else f"no {name} found"
+    return (
+        f"<b>Patient {who}: {found}</b><br>P({name}): teacher "
+        f"<b>{patient.teacher:.2f}</b>, student <b>{patient.student:.2f}</b><br>"
+        f"the highest of {len(patient.predicted)} predicted of {patient.slides} "
+        f"slides, teacher's most on {escape(patient.predicted[0])}"
+    )
+
+
+def familiarity_text(familiarity: Familiarity) -> str:
+    """Warn of a slide unlike the training; empty if it is like it."""
+    if not familiarity.is_unlike:
+        return ""
+    measured = "99 of 100 training tiles" if familiarity.is_measured else "is usual"
+    return (
+        f"Unlike the training: {100 * familiarity.strange:.0f} % of the tiles lie "
+        f"farther from it than {measured}. Another stain, scanner or tissue? Take "
+        "what the model says with care; the familiarity overlay shows where."
+    )
+
+
 def tile_text(prediction: Prediction, tile: int) -> str:
     """Say in two lines what the model thinks of a tile."""
+    return "\n".join(_tile_parts(prediction, tile))
+
+
+def status_text(prediction: Prediction, tile: int, verdict: str = "") -> str:
+    """Say in one line what the model, and a person, think of a tile."""
+    told = " · ".join(_tile_parts(prediction, tile))
+    return f"{told} · verdict {verdict}" if verdict else told
+
+
+def _tile_parts(prediction: Prediction, tile: int) -> tuple[str, str]:
     rank = int(prediction.candidate_rank[tile])
     role = f" · candidate {rank}" if rank else ""
     if prediction.easy_positive[tile]:
@@ -92,10 +131,41 @@ def tile_text(prediction: Prediction, tile: int) -> str:
     percentile = 100 * float(prediction.attention_percentile[tile])
     return (
         f"Tile {tile:,}{role} · "
-        f"P({prediction.class_name}) {prediction.probability[tile]:.2f}\n"
+        f"P({prediction.class_name}) {prediction.probability[tile]:.2f}",
         f"attention {share(prediction, float(prediction.attention[tile]))}, "
-        f"percentile {percentile:.0f}"
+        f"percentile {percentile:.0f}",
     )
+
+
+def all_values_text(prediction: Prediction, tile: int) -> str:
+    """Say in lines all that the model thinks of a tile."""
+    y, x = prediction.origins[tile] * prediction.mpp
+    return "\n".join(
+        [
+            *_tile_parts(prediction, tile),
+            *(
+                f"{column_name(column, prediction)} "
+                f"{column_text(prediction, column, tile)}"
+                for column in ("re_attention", "disagreement", "familiarity")
+            ),
+            f"at y {y:,.0f} µm, x {x:,.0f} µm",
+        ]
+    )
+
+
+def column_name(column: Column, prediction: Prediction | None = None) -> str:
+    """Return what a value of tiles is called on screen."""
+    if column == "probability":
+        return f"P({prediction.class_name if prediction else 'positive'})"
+    return column.replace("_", "-")
+
+
+def column_text(prediction: Prediction, column: Column, tile: int) -> str:
+    """Say one value of a tile."""
+    value = float(column_of(prediction, column)[tile])
+    if column in ("attention", "re_attention"):
+        return share(prediction, value)
+    return f"{value:+.2f}" if column == "disagreement" else f"{value:.2f}"
 
 
 def share(prediction: Prediction, weight: float) -> str:

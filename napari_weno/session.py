@@ -14,6 +14,7 @@ from psygnal import Signal
 
 from napari_weno.camera import grow_world, look_at
 from napari_weno.canvas import (
+    OVERLAYS,
     frame_tile,
     mark_verdicts,
     noted_on,
@@ -26,13 +27,9 @@ from napari_weno.clicks import Clicks
 from napari_weno.colours import show_as_preferred
 from napari_weno.corner import Corner
 from napari_weno.docks import notifying
+from napari_weno.hover import Hover
 from napari_weno.layers import overlay_layers, slide_layer, tile_centres
-from napari_weno.matching import (
-    check_fits,
-    differs,
-    row_of,
-    stored_prediction,
-)
+from napari_weno.matching import check_fits, differs, row_of, stored_prediction
 from napari_weno.measure import Ruler
 from napari_weno.offers import Questions
 from napari_weno.opened import OpenedSlide
@@ -87,7 +84,8 @@ class Session:
         self.prediction: Prediction | None = None
         self._grid: TileGrid | None = None
         self.tile: int | None = None
-        self._verdicts: dict[int, str] = {}
+        #: What the reviewer at work has answered, by tile of the prediction.
+        self.verdicts: dict[int, str] = {}
         self.blind = False
         self.display: Display = "log"
         viewer.layers.events.inserted.connect(self._on_layer_inserted)
@@ -96,7 +94,7 @@ class Session:
         self.ruler = Ruler(self)
         self._companions: list[object] = [Clicks(self)]
         if hasattr(viewer, "window"):
-            self._companions += [Corner(self), Questions(self)]
+            self._companions += [Corner(self), Questions(self), Hover(self)]
         for layer in viewer.layers:
             self._adopt(layer)
 
@@ -248,7 +246,7 @@ class Session:
             self.viewer,
             []
             if prediction is None
-            else overlay_layers(prediction, self.display, self._verdicts),
+            else overlay_layers(prediction, self.display, self.verdicts),
         )
         layers, opened = self.viewer.layers, self.opened
         if opened and opened.layer in layers and not self.ruler.measuring:
@@ -266,9 +264,9 @@ class Session:
         Parameters
         ----------
         verdicts : mapping of tile index to verdict
-            Kept until another prediction is shown.
+            Kept until another slide is opened.
         """
-        self._verdicts = dict(verdicts)
+        self.verdicts = dict(verdicts)
         mark_verdicts(self.viewer, verdicts)
 
     def show_outline(self, tile: ReviewTile | None) -> None:
@@ -283,7 +281,7 @@ class Session:
 
     def overlays(self) -> list[Layer]:
         """Return the layers that show the prediction, the lowest first."""
-        return of_kind(self.viewer, "heatmap", "candidates")
+        return of_kind(self.viewer, *OVERLAYS)
 
     def choose_tile(self, tile: int | None, *, centre: bool = False) -> None:
         """Choose a tile of the prediction in every dock.
@@ -353,6 +351,7 @@ class Session:
             show_as_preferred(self.opened)
         # Nobody may take the prediction of the slide before for this one's.
         self.prediction = self.tile = self._grid = None
+        self.verdicts = {}
         self.slide_changed.emit(self.opened)
         # A slide can be looked at without its prediction.
         with notifying():

@@ -90,6 +90,8 @@ class Prediction:
         What the mining rule hides, in a slide that the teacher calls positive.
     candidate_rank : ndarray of shape (N,), int32
         1 for the first candidate, 0 for a tile that is none.
+    familiarity_limit : float or None
+        99 of 100 training tiles lie nearer; None where the run has not kept it.
     """
 
     slide_id: str
@@ -115,6 +117,7 @@ class Prediction:
     familiarity: Floats
     easy_positive: npt.NDArray[np.bool_]
     candidate_rank: npt.NDArray[np.int32]
+    familiarity_limit: float | None = None
 
     def __len__(self) -> int:
         return len(self.origins)
@@ -161,6 +164,7 @@ def write_prediction(path: Path, prediction: Prediction) -> None:
         "spec": prediction.spec.to_dict(),
         "mpp": list(prediction.mpp),
         "slide_shape": list(prediction.slide_shape),
+        "familiarity_limit": prediction.familiarity_limit,
     }
     table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(slide)})
     with replacing(path) as temporary:
@@ -205,9 +209,11 @@ def _slide_values(slide: Mapping[str, Any]) -> dict[str, Any]:
     if slide["format"] != _FORMAT:
         raise ValueError(f"format {slide['format']}, this version reads {_FORMAT}")
     mpp, shape = slide["mpp"], slide["slide_shape"]
+    limit = slide.get("familiarity_limit")  # runs of before it was kept have none
     return {
         **{name: kind(slide[name]) for name, kind in _SLIDE_FIELDS.items()},
         "spec": TileSpec.from_dict(slide["spec"]),
         "mpp": (float(mpp[0]), float(mpp[1])),
         "slide_shape": (int(shape[0]), int(shape[1])),
+        "familiarity_limit": None if limit is None else float(limit),
     }

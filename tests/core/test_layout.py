@@ -23,7 +23,7 @@ EXTRAS |= {"huggingface_hub", "transformers"}
 
 #: What a plain ``pip install napari-weno`` must be able to import, in an instant.
 PLAIN = ("slides", "tiles", "features", "prediction", "project", "review")
-PLAIN += ("cli", "demo", "doctor", "errors", "bench")
+PLAIN += ("cli", "demo", "doctor", "errors", "bench", "explain")
 
 #: Parts of the core that a part may import, for types too.
 MAY_IMPORT = {
@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "review": {"atomic", "errors", "geojson", "prediction", "project", "tiles"},
     "mil": {"apart", "atomic", "cluster", "errors", "features", "plugins", "prediction"}
     | {"project", "review", "slide_rows", "slides", "tiles"},
+    "explain": {"atomic", "errors", "mil", "prediction", "project", "slides", "tiles"},
 }
 #: Where the parts are put together.
 ENTRANCES = {
@@ -75,6 +76,7 @@ OF_NAPARI = {
     "layers": {"napari.utils.colormaps"},
     "preferences": {"napari.settings"},
     "sample_data": {"napari"},
+    "truth_layers": {"napari.utils.colormaps"},
     "welcome": {"napari"},
 }
 

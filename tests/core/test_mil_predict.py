@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
 from weno.errors import FeatureError, RunError
 from weno.features import SlideFeatures, write_features
@@ -142,6 +143,24 @@ def test_strange_tiles_are_unfamiliar(run: Run) -> None:
     assert prediction.familiarity.argmax() == 3
     assert prediction.familiarity[3] > 5
     assert np.median(prediction.familiarity) == pytest.approx(1, abs=0.3)
+
+
+def test_a_run_keeps_how_far_its_training_tiles_lie(folded: Path) -> None:
+    run = load_run(folded, device="cpu")
+    limits = []
+    for fold, model in run.models.items():
+        trained = [
+            slide.features
+            for slide in cohort()
+            if run.splits[slide.slide_id][fold] == "train"
+        ]
+        distances = model.standardise.familiarity(
+            torch.from_numpy(np.concatenate(trained))
+        )
+        limits.append(np.quantile(distances.numpy(), 0.99))
+    assert run.familiarity_limit == pytest.approx(np.mean(limits), rel=1e-5)
+    prediction = predict_features(run, slide_features("new", 0))
+    assert prediction.familiarity_limit == run.familiarity_limit
 
 
 @pytest.mark.parametrize("tiles", [1, 2])

@@ -182,6 +182,7 @@ def test_hover_row_and_canvas_speak_of_the_same_tile(
 ) -> None:
     dock, session = show_dock(shown, "Explain"), session_of(shown)
     table = dock.candidates
+    dock.tabs.setCurrentWidget(table)
     row = table.visualRect(table.model().index(1, 0)).center()
     qtbot.mouseClick(table.viewport(), LEFT, pos=row)
     second = len(prediction) - 2
@@ -211,7 +212,7 @@ def test_hover_row_and_canvas_speak_of_the_same_tile(
 
 def test_blind_review_hides_what_the_model_says(shown: Viewer) -> None:
     dock, session = show_dock(shown, "Explain"), session_of(shown)
-    values = (dock.slide, dock.tile, dock.candidates, dock.overlays)
+    values = (dock.slide, dock.tile, dock.gallery, dock.overlays)
     session.set_blind(True)
     assert not dock.blind.isHidden()
     assert not any(value.isVisibleTo(dock) for value in values)
@@ -305,9 +306,13 @@ def test_nothing_is_cut_off_in_a_narrow_dock(shown: Viewer, width: int, qtbot) -
     dock = show_dock(shown, "Explain")
     dock.setFixedWidth(width)
     qtbot.waitUntil(lambda: dock.width() == width)
-    for child in dock.findChildren(QWidget):
-        if child.isVisible():
-            right = child.mapTo(dock, child.rect().topRight()).x()
-            assert right <= width, child
+    for page in range(dock.tabs.count()):
+        dock.tabs.setCurrentIndex(page)
+        for child in dock.findChildren(QWidget):
+            # What a list scrolls or a bar hides may lie outside.
+            if child.isVisible() and not child.visibleRegion().isEmpty():
+                right = child.mapTo(dock, child.rect().topRight()).x()
+                assert right <= width, child
+    dock.tabs.setCurrentWidget(dock.candidates)
     header = dock.candidates.horizontalHeader()
     assert header.length() <= dock.candidates.viewport().width() + 1

@@ -106,6 +106,7 @@ def predict_features(run: Run, features: SlideFeatures) -> Prediction | None:
         slide_shape=features.slide_shape,
         content_hash=features.content_hash,
         origins=features.origins,
+        familiarity_limit=run.familiarity_limit,
     )
 
 

@@ -43,6 +43,16 @@ class Run:
     splits: Mapping[str, Mapping[int, str]]
     device: torch.device
 
+    @property
+    def familiarity_limit(self) -> float | None:
+        """Distance below which 99 of 100 training tiles lie, the mean of the folds.
+
+        None for runs of before it was kept.
+        """
+        kept = [fold.get("familiarity_limit") for fold in self.card.get("folds", [])]
+        limits = [limit for limit in kept if limit is not None]
+        return sum(limits) / len(limits) if limits else None
+
     def models_for(self, slide_id: str) -> list[Weno]:
         """Return the models to ask about a slide.
 

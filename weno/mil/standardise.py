@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 # Tiles' worth of trust in the cohort's centre: the median of a handful of tiles is
 # mostly these tiles themselves.
 _PRIOR_TILES = 10
+_USUAL_SHARE = 0.99  # of the training tiles
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +142,15 @@ class Standardiser(nn.Module):
         """
         values = _told(features)  # (N, F)
         return ((values - self.mean) / self.spread).square().mean(1).sqrt()
+
+    def familiarity_limit(self, bags: Sequence[Bag]) -> float:
+        """Return the distance below which 99 of 100 tiles of training bags lie."""
+        device = self.mean.device
+        distances = [
+            self.familiarity(torch.from_numpy(bag.read()).to(device)).cpu().numpy()
+            for bag in bags
+        ]
+        return float(np.quantile(np.concatenate(distances), _USUAL_SHARE))
 
     def adapt(self, moments: Moments) -> None:
         """Take over the statistics of the training bags."""

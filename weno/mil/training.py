@@ -277,6 +277,7 @@ class _Fold:
             for name, part in parts.items()
             if part
         }
+        self.trained = [bags[b] for b in parts["train"]]
         self.state = FitState()
         self.reported = time.perf_counter()
 
@@ -429,6 +430,7 @@ class _Fold:
             "best_epoch": self.state.best_epoch,
             "threshold": self.model.threshold.item(),
             "label_limits": self.model.label_limits.tolist(),
+            "familiarity_limit": self.model.standardise.familiarity_limit(self.trained),
             "metrics": {
                 name: self._scores(name).metrics()
                 for name in ("val", "test")

@@ -1,0 +1,265 @@
+"""Comparing two runs on the open slide, in the Explain dock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_weno.docks import listen, may_shrink, notifying, say, text_label
+from napari_weno.matching import stored_prediction
+from napari_weno.side_by_side import SideBySide
+from weno.explain import compare
+
+if TYPE_CHECKING:
+    from napari_weno.session import Session
+    from weno.explain import Comparison
+    from weno.prediction import Prediction
+
+FLIP_KEY = "F"
+_NO_RUN = "no other run"
+_NOTHING = (
+    "To compare two runs, fit a second one in the Train dock and predict this slide "
+    "with both."
+)
+_OTHER_TILES = (
+    "The runs cut the slide into other tiles: only what they say of the slide can be "
+    "compared in numbers."
+)
+
+
+class CompareBox(QWidget):
+    """Shows what another run says of the open slide, and where the two differ.
+
+    Parameters
+    ----------
+    session : Session
+    """
+
+    #: The `Comparison`, or None.
+    compared = Signal(object)
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._twins = SideBySide(session)
+        self._comparison: Comparison | None = None
+        self.other = QComboBox()
+        self.beside = QCheckBox("Side by side")
+        self.flip = QPushButton(f"Flip ({FLIP_KEY})")
+        self.hint = text_label(name="compare_hint")
+        self.table = QTableWidget(0, 3)
+        self._explain()
+        self._lay_out()
+        self._connect()
+        self.refresh()
+
+    def refresh(self, _: object = None) -> None:
+        """Offer the other runs that have predicted the open slide."""
+        chosen = self.other.currentText()
+        names = self._others()
+        with QSignalBlocker(self.other):
+            self.other.clear()
+            self.other.addItem(_NO_RUN, None)
+            for name in names:
+                self.other.addItem(name, name)
+            self.other.setCurrentIndex(max(0, self.other.findText(chosen)))
+        self.other.setEnabled(bool(names))
+        self._choose()
+        if not names:
+            say(self.hint, _NOTHING)
+
+    def _others(self) -> list[str]:
+        session = self._session
+        project, opened = session.project, session.opened
+        prediction, slide_id = session.prediction, opened.slide_id if opened else None
+        if project is None or prediction is None or slide_id is None:
+            return []
+        return [
+            name
+            for name in project.run_names()
+            if name != session.run and project.prediction_path(name, slide_id).is_file()
+        ]
+
+    def _explain(self) -> None:
+        may_shrink(self.other)
+        self.other.setToolTip("Another run that has predicted this slide")
+        self.beside.setToolTip(
+            "Show the slide twice: the chosen run left, the other right; both move "
+            "together and share threshold and colours"
+        )
+        self.flip.setCheckable(True)
+        self.flip.setToolTip(
+            "Show the other run's overlay in place of this one's. Flipping forth and "
+            f"back with {FLIP_KEY} shows the smallest difference"
+        )
+        self.table.setAccessibleName("What the two runs say")
+        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.table.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
+        self.table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.table.setShowGrid(False)
+        self.table.verticalHeader().hide()
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.shortcut = QShortcut(QKeySequence(FLIP_KEY), self)
+        self.shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
+
+    def _lay_out(self) -> None:
+        which = QHBoxLayout()
+        which.addWidget(QLabel("With"))
+        which.addWidget(self.other, stretch=1)
+        how = QHBoxLayout()
+        how.addWidget(self.beside)
+        how.addStretch()
+        how.addWidget(self.flip)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addLayout(which)
+        layout.addLayout(how)
+        layout.addWidget(self.hint)
+        layout.addWidget(self.table, stretch=1)
+
+    def _connect(self) -> None:
+        session = self._session
+        listen(self, session.prediction_changed, self.refresh)
+        listen(self, session.files_changed, self._on_files)
+        listen(self, session.blind_changed, self._on_blind)
+        self.other.currentIndexChanged.connect(self._choose)
+        self.beside.toggled.connect(self._on_beside)
+        self.flip.toggled.connect(self._on_flip)
+        self.shortcut.activated.connect(self.flip.toggle)
+
+    def _choose(self, _: object = None) -> None:
+        """Compare with the run that is chosen."""
+        self._end()
+        session, run = self._session, self.other.currentData()
+        if session.prediction is None or run is None:
+            say(self.hint, "Choose the run to compare with.")
+            return
+        with notifying():
+            other = stored_prediction(session.project, run, session.opened)
+            if other is not None:
+                self._show(compare(session.prediction, other))
+
+    def _end(self) -> None:
+        for button in (self.beside, self.flip):
+            button.setChecked(False)
+            button.setEnabled(False)
+        self.shortcut.setEnabled(False)
+        self._twins.clear()
+        self.table.hide()
+        if self._comparison is not None:
+            self._comparison = None
+            self.compared.emit(None)
+
+    def _show(self, comparison: Comparison) -> None:
+        self._comparison = comparison
+        self._twins.show(comparison.other)
+        for button in (self.beside, self.flip):
+            button.setEnabled(True)
+        self.shortcut.setEnabled(not self._session.blind)
+        say(self.hint, "" if comparison.shared_tiles else _OTHER_TILES)
+        rows = comparison_rows(comparison)
+        self.table.setHorizontalHeaderLabels(
+            ["", comparison.one.run, comparison.other.run]
+        )
+        self.table.setRowCount(len(rows))
+        for row, texts in enumerate(rows):
+            for column, text in enumerate(texts):
+                item = QTableWidgetItem(text)
+                item.setToolTip(text)
+                self.table.setItem(row, column, item)
+        self.table.resizeColumnToContents(1)
+        self.table.resizeColumnToContents(2)
+        self.table.resizeRowsToContents()
+        tall = self.table.verticalHeader().length()
+        head = self.table.horizontalHeader().sizeHint().height()
+        self.table.setMinimumHeight(tall + head + 4)
+        self.table.show()
+        self.compared.emit(comparison)
+
+    def _on_files(self) -> None:
+        offered = [self.other.itemData(row) for row in range(1, self.other.count())]
+        if self._others() != offered:
+            self.refresh()
+
+    def _on_beside(self, beside: bool) -> None:
+        if beside:
+            self.flip.setChecked(False)
+        self._twins.put_beside(beside)
+
+    def _on_flip(self, flipped: bool) -> None:
+        if flipped:
+            self.beside.setChecked(False)
+        self._twins.flip(flipped)
+
+    def _on_blind(self, blind: bool) -> None:
+        if blind:
+            self.beside.setChecked(False)
+            self.flip.setChecked(False)
+        self.shortcut.setEnabled(self._comparison is not None and not blind)
+
+
+def comparison_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """Say in rows what two runs make of a slide: what, the one, the other."""
+    one, other = comparison.one, comparison.other
+    rows = [
+        (f"{one.class_name} found", _yes(one), _yes(other)),
+        (
+            "teacher",
+            f"{one.teacher_probability:.2f}",
+            f"{other.teacher_probability:.2f}",
+        ),
+        ("threshold", f"{one.threshold:.2f}", f"{other.threshold:.2f}"),
+        (
+            "student",
+            f"{one.student_probability:.2f}",
+            f"{other.student_probability:.2f}",
+        ),
+        ("tiles from 0.50", _called(one), _called(other)),
+        ("candidates", _candidates(one), _candidates(other)),
+    ]
+    if comparison.shared_tiles:
+        rows += [
+            ("shared candidates", f"{comparison.shared_candidates}", ""),
+            ("same call on tiles", _percent(comparison.calls_agreement), ""),
+            ("attention, rank corr.", _number(comparison.attention_agreement), ""),
+        ]
+    return rows
+
+
+def _numbers(what: str, one: float, other: float) -> tuple[str, str, str]:
+    return what, f"{one:.2f}", f"{other:.2f}"
+
+
+def _yes(prediction: Prediction) -> str:
+    return "yes" if prediction.is_positive else "no"
+
+
+def _called(prediction: Prediction) -> str:
+    return f"{(prediction.probability >= 0.5).sum():,}"
+
+
+def _candidates(prediction: Prediction) -> str:
+    return f"{(prediction.candidate_rank > 0).sum():,}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"

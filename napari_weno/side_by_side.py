@@ -1,0 +1,184 @@
+"""A second run's overlays in the viewer: in place of the first's, or beside them.
+
+Main thread only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+
+from napari_weno.canvas import noted_on, of_kind
+from napari_weno.layers import METADATA_KEY, overlay_layers, slide_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.layers import Image, Layer
+
+    from napari_weno.layers import LayerData
+    from napari_weno.session import Session
+    from weno.prediction import Prediction
+
+_KIND, _SLIDE_AGAIN = "compared", "slide again"
+_FOLLOWED = ("contrast_limits", "colormap", "opacity", "gamma")
+
+
+class SideBySide:
+    """Shows what another run says of the open slide.
+
+    The other run's overlays take over threshold, colours and opacity of the first
+    run's, so that equal colours mean equal values.
+
+    Parameters
+    ----------
+    session : Session
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._flipped = False
+        self._beside = False
+        self._hidden: list[Layer] = []
+        self._ties: list[tuple[Any, Callable[..., None]]] = []
+
+    @property
+    def beside(self) -> bool:
+        """Whether the runs are shown side by side."""
+        return self._beside
+
+    def show(self, other: Prediction) -> None:
+        """Bring in the overlays of another run, hidden for now."""
+        self.clear()
+        viewer, session = self._session.viewer, self._session
+        active = viewer.layers.selection.active
+        for data, keywords, kind in overlay_layers(other, session.display):
+            if kind == "image":
+                layer = self._add((data, keywords, kind), other.run)
+                first = self._first_of(layer)
+                if first is not None:
+                    self._tie(first, layer)
+        viewer.layers.selection.active = active
+
+    def clear(self) -> None:
+        """Take the other run's overlays away."""
+        self.flip(False)
+        self.put_beside(False)
+        for event, slot in self._ties:
+            event.disconnect(slot)
+        self._ties = []
+        for layer in of_kind(self._session.viewer, _KIND):
+            self._session.viewer.layers.remove(layer)
+
+    def flip(self, flipped: bool) -> None:
+        """Show the other run's overlays in place of the first's, or undo that."""
+        if flipped == self._flipped:
+            return
+        self._flipped = flipped
+        if flipped:
+            firsts = of_kind(self._session.viewer, "heatmap")
+            self._hidden = [layer for layer in firsts if layer.visible]
+            self._show_seconds(self._hidden)
+            for layer in self._hidden:
+                layer.visible = False
+            return
+        self._show_seconds([])
+        for layer in self._hidden:
+            layer.visible = True
+        self._hidden = []
+
+    def put_beside(self, beside: bool) -> None:
+        """Show the slide twice, with the first run left and the other right."""
+        if beside == self._beside:
+            return
+        self._beside = beside
+        viewer, opened = self._session.viewer, self._session.opened
+        grid, layers = viewer.canvas.grid, viewer.layers
+        if not beside:
+            layers.events.inserted.disconnect(self._arrange_soon)
+            grid.enabled, grid.stride = False, 1
+            for layer in of_kind(viewer, _SLIDE_AGAIN):
+                layers.remove(layer)
+            self._show_seconds([])
+            return
+        if opened is None:
+            self._beside = False
+            return
+        self._add_slide_again()
+        self._show_seconds([one for one in of_kind(viewer, "heatmap") if one.visible])
+        self._arrange()
+        grid.shape, grid.enabled = (1, 2), True
+        layers.events.inserted.connect(self._arrange_soon)
+
+    def _add(self, layer_data: LayerData, run: str) -> Image:
+        data, keywords, _ = layer_data
+        name = keywords["name"]
+        noted = {"kind": _KIND, "first": name}
+        changes = {
+            "name": f"{name} · {run}",
+            "visible": False,
+            "metadata": {METADATA_KEY: noted},
+        }
+        layer = self._session.viewer.add_image(data, **keywords | changes)
+        layer.contrast_limits_range = keywords["metadata"][METADATA_KEY]["range"]
+        return layer
+
+    def _add_slide_again(self) -> None:
+        """Add the slide once more, below the other run's overlays."""
+        viewer, opened = self._session.viewer, self._session.opened
+        assert opened is not None, "who puts beside has asked"
+        active = viewer.layers.selection.active
+        data, keywords, _ = slide_layer(opened.slide, f"{opened.name} again")
+        changes = {"metadata": {METADATA_KEY: {"kind": _SLIDE_AGAIN}}}
+        again = viewer.add_image(data, **keywords | changes)
+        at = min((viewer.layers.index(one) for one in self._seconds()), default=None)
+        if at is not None:
+            viewer.layers.move(viewer.layers.index(again), at)
+        viewer.layers.selection.active = active
+
+    def _arrange_soon(self, _: object = None) -> None:
+        # Not while napari is still telling of the new layer.
+        QTimer.singleShot(0, self._arrange)
+
+    def _arrange(self) -> None:
+        """Keep what belongs to the other run on top, and that alone on the right."""
+        if not self._beside:
+            return
+        viewer = self._session.viewer
+        ours = of_kind(viewer, _KIND, _SLIDE_AGAIN)
+        for layer in ours:
+            viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
+        left = len(viewer.layers) - len(ours)
+        viewer.canvas.grid.stride = max(left, len(ours))
+
+    def _show_seconds(self, firsts: list[Layer]) -> None:
+        for layer in self._seconds():
+            layer.visible = self._first_of(layer) in firsts
+
+    def _seconds(self) -> list[Layer]:
+        return of_kind(self._session.viewer, _KIND)
+
+    def _first_of(self, second: Layer) -> Layer | None:
+        for layer in of_kind(self._session.viewer, "heatmap"):
+            if layer.name == noted_on(second)["first"]:
+                return layer
+        return None
+
+    def _tie(self, first: Image, second: Image) -> None:
+        """Give the second the looks of the first, now and whenever they change."""
+
+        def take_over(_: object = None) -> None:
+            for name in _FOLLOWED:
+                setattr(second, name, getattr(first, name))
+
+        def follow(_: object = None) -> None:
+            if self._beside:
+                second.visible = first.visible
+
+        take_over()
+        events = [getattr(first.events, name) for name in _FOLLOWED]
+        self._ties += [(event, take_over) for event in events]
+        self._ties.append((first.events.visible, follow))
+        for event, slot in self._ties[-len(events) - 1 :]:
+            event.connect(slot)

@@ -1,0 +1,259 @@
+"""The truth in the Explain dock: what is known of the tiles, and what was missed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_weno.canvas import of_kind, put
+from napari_weno.docks import listen, say, text_label
+from napari_weno.jobs import QuietJob
+from napari_weno.truth_layers import (
+    OUTCOME_COLOURS,
+    TRUTH_COLOURS,
+    misses_layer,
+    truth_layer,
+)
+from weno.explain import Outcome, outcomes_of, tally
+from weno.explain.ranking import first
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+    import numpy.typing as npt
+    from napari.layers import Layer
+
+    from napari_weno.layers import LayerData
+    from napari_weno.session import Session
+    from weno.prediction import Prediction
+    from weno.project import Project
+
+    Truth = npt.NDArray[np.float64]
+    Tiles = npt.NDArray[np.int64]
+
+_NONE = (
+    "No truth is known. Choose a table of squares of known class, as for weno evaluate "
+    "--tiles: slide_id, y, x, size, positive in level-0 pixels."
+)
+_NOT_HERE = "{name} knows nothing of the tiles of this slide."
+_MANY = 60
+
+
+def truth_file(project: Project | None) -> Path | None:
+    """Return the truth.csv that lies in a project's folder, or one folder down."""
+    if project is None:
+        return None
+    found = [project.root / "truth.csv", *sorted(project.root.glob("*/truth.csv"))]
+    return next((path for path in found if path.is_file()), None)
+
+
+def read_tile_truth(path: Path, prediction: Prediction) -> Generator[None, None, Truth]:
+    """Read what a table knows of the tiles of a prediction."""
+    from weno.mil.truth import read_truth, tile_truth
+
+    yield
+    known = read_truth(path).get(prediction.slide_id)
+    yield
+    return tile_truth(prediction.grid, known)
+
+
+def most_wrong(
+    prediction: Prediction, outcomes: npt.NDArray[np.int8]
+) -> Mapping[Outcome, Tiles]:
+    """Return the tiles missed and called in vain, the most wrong ones first."""
+    found = {}
+    for outcome, sign in ((Outcome.MISSED, -1), (Outcome.FALSE_ALARM, 1)):
+        tiles = np.flatnonzero(outcomes == outcome)
+        found[outcome] = tiles[first(sign * prediction.probability[tiles], _MANY)]
+    return found
+
+
+class TruthBox(QWidget):
+    """Compares the student's calls with tiles of known class.
+
+    A tile counts as called from the lower limit of its probability's overlay: the
+    threshold that is seen is the threshold that is counted by.
+
+    Parameters
+    ----------
+    session : Session
+    """
+
+    #: What became of each tile, or None: there is no truth, or no prediction.
+    outcomes_changed = Signal(object)
+
+    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._chosen: Path | None = None
+        self._truth: Truth | None = None
+        self._outcomes: npt.NDArray[np.int8] | None = None
+        self._followed: Layer | None = None
+        self._job = QuietJob(self)
+        self.file = text_label(name="truth_file")
+        self.choose = QPushButton("Choose truth…")
+        self.result = text_label(name="truth_result")
+        self.boxes = {"misses": QCheckBox(), "truth": QCheckBox()}
+        self._lay_out()
+        self._connect()
+        self.refresh()
+
+    def load(self, path: Path) -> None:
+        """Take the truth from a file."""
+        self._chosen = path
+        self.refresh()
+
+    def refresh(self, _: object = None) -> None:
+        """Read the truth of the tiles shown."""
+        prediction = self._session.prediction
+        path = self._chosen or truth_file(self._session.project)
+        self._job.cancel()
+        self._show(None)
+        if path is None:
+            say(self.file, _NONE)
+        elif prediction is not None:
+            say(self.file, f"Reading {path.name}…")
+            self._job.run(read_tile_truth, path, prediction)
+
+    def _lay_out(self) -> None:
+        self.choose.setToolTip(
+            "A CSV of squares of known class; truth.csv in the project folder is found "
+            "by itself"
+        )
+        self.boxes["misses"].setText("Show what was found and missed")
+        self.boxes["truth"].setText("Show the truth")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(self.file)
+        layout.addWidget(self.result)
+        layout.addWidget(self.boxes["misses"])
+        layout.addWidget(_key(list(OUTCOME_COLOURS.values())))
+        layout.addWidget(self.boxes["truth"])
+        layout.addWidget(_key(list(TRUTH_COLOURS.values())))
+        layout.addStretch()
+        layout.addWidget(self.choose)
+
+    def _connect(self) -> None:
+        session = self._session
+        listen(self, session.prediction_changed, self.refresh)
+        listen(self, session.project_changed, self._on_project)
+        listen(self, session.blind_changed, self._draw)
+        self.choose.clicked.connect(self._browse)
+        for box in self.boxes.values():
+            box.toggled.connect(self._draw)
+        self._job.returned.connect(self._on_truth)
+        self._job.failed.connect(lambda error: say(self.file, str(error)))
+
+    def _browse(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(
+            self, "Truth of tiles", "", "Tables (*.csv)"
+        )
+        if path:
+            self.load(Path(path))
+
+    def _on_project(self, _: object) -> None:
+        self._chosen = None
+        self.refresh()
+
+    def _on_truth(self, truth: Truth) -> None:
+        path = self._chosen or truth_file(self._session.project)
+        name = path.name if path else ""
+        known = bool(np.isfinite(truth).any())
+        say(self.file, name if known else _NOT_HERE.format(name=name))
+        self._show(truth if known else None)
+
+    def _show(self, truth: Truth | None) -> None:
+        self._truth, self._outcomes = truth, None
+        for box in self.boxes.values():
+            box.setEnabled(truth is not None)
+        self._follow_threshold()
+        if truth is None:
+            say(self.result, "")
+            self._draw()
+            self.outcomes_changed.emit(None)
+            return
+        self._count()
+
+    def _follow_threshold(self) -> None:
+        """Count anew when the lower limit of the probability's overlay moves."""
+        layer = self._probability_layer()
+        if layer is not self._followed:
+            if self._followed is not None:
+                self._followed.events.contrast_limits.disconnect(self._count)
+            self._followed = layer
+            if layer is not None:
+                listen(self, layer.events.contrast_limits, self._count)
+
+    def _probability_layer(self) -> Layer | None:
+        prediction = self._session.prediction
+        if prediction is None:
+            return None
+        name = f"P({prediction.class_name})"
+        heatmaps = of_kind(self._session.viewer, "heatmap")
+        return next((layer for layer in heatmaps if layer.name == name), None)
+
+    def _count(self, _: object = None) -> None:
+        prediction, truth = self._session.prediction, self._truth
+        if prediction is None or truth is None or len(truth) != len(prediction):
+            return
+        layer = self._followed
+        threshold = 0.5 if layer is None else float(layer.contrast_limits[0])
+        outcomes = outcomes_of(truth, prediction.probability, threshold)
+        counts = tally(outcomes)
+        positive = counts.found + counts.missed
+        say(
+            self.result,
+            f"From P({prediction.class_name}) {threshold:.2f}: {counts.found:,} of "
+            f"{positive:,} positive tiles found, {counts.missed:,} missed, "
+            f"{counts.false_alarms:,} false alarms among "
+            f"{counts.false_alarms + counts.clear:,} negative ones; "
+            f"{counts.unknown:,} not known",
+        )
+        self._outcomes = outcomes
+        self._draw()
+        self.outcomes_changed.emit(outcomes)
+
+    def _draw(self, _: object = None) -> None:
+        """Show the layers that are asked for, unless somebody works blind."""
+        session, viewer = self._session, self._session.viewer
+        prediction, truth, outcomes = session.prediction, self._truth, self._outcomes
+        layers: dict[str, LayerData] = {}
+        if prediction is not None and truth is not None and not session.blind:
+            if self.boxes["truth"].isChecked():
+                layers["truth"] = truth_layer(prediction, truth)
+            if self.boxes["misses"].isChecked() and outcomes is not None:
+                layers["misses"] = misses_layer(prediction, outcomes)
+        for layer in of_kind(viewer, "truth"):
+            if layer.name not in layers:
+                viewer.layers.remove(layer)
+        active = viewer.layers.selection.active
+        for layer_data in layers.values():
+            put(viewer, layer_data)
+        viewer.layers.selection.active = active
+
+
+def _key(entries: list[tuple[str, str]]) -> QWidget:
+    """Make a row that says which colour is what."""
+    row = QWidget()
+    layout = QHBoxLayout(row)
+    layout.setContentsMargins(20, 0, 0, 4)
+    for text, hue in entries:
+        patch = QLabel()
+        patch.setFixedSize(12, 12)
+        patch.setStyleSheet(f"background: {hue}; border: 1px solid gray")
+        layout.addWidget(patch, alignment=Qt.AlignmentFlag.AlignVCenter)
+        layout.addWidget(QLabel(text))
+    layout.addStretch()
+    return row
