@@ -42,8 +42,7 @@ def regions_layer(regions: Sequence[Region], slide: Slide, positive: str) -> Lay
             "scale": slide.mpp or (1.0, 1.0),
             "units": ("um", "um") if slide.mpp else ("pixel", "pixel"),
             "face_color": "transparent",
-            "edge_color": [color_of(r.name, positive) for r in regions]
-            or "transparent",
+            "edge_color": [rgba_of(r.name, positive) for r in regions] or "transparent",
             "opacity": 1.0,
             # Of an empty list napari would make a column of numbers.
             "features": {"class": np.array([r.name for r in regions], object)},
@@ -58,10 +57,10 @@ def regions_in(layer: Shapes) -> list[Region]:
     return drawn_in(layer)
 
 
-def color_of(name: str, positive: str) -> str:
-    """Return the colour of a class, the same as that of the verdicts."""
-    verdict = verdict_of(Region((), name), positive)
-    return "#{:02x}{:02x}{:02x}".format(*VERDICT_COLORS[verdict])
+def rgba_of(name: str, positive: str) -> npt.NDArray[np.float64]:
+    """Return the colour of a class, of shape (4,): the same as that of the verdicts."""
+    rgb = VERDICT_COLORS[verdict_of(Region((), name), positive)]
+    return np.array([*rgb, 255]) / 255
 
 
 def single_ring(region: Region) -> npt.NDArray[np.float64]:

@@ -31,10 +31,10 @@ from napari_weno.region_jobs import (
     save_regions,
 )
 from napari_weno.region_shapes import (
-    color_of,
     keep_width,
     regions_in,
     regions_layer,
+    rgba_of,
 )
 from weno.geojson import Region, hash_of
 from weno.review import IGNORED
@@ -290,16 +290,15 @@ class RegionsBox(QGroupBox):
         name = self.class_name.currentText()
         if layer is None or project is None or not name:
             return
-        color = color_of(name, project.positive)
         selected = sorted(layer.selected_data)
         if selected:
             layer.features.loc[selected, "class"] = name
             colors = np.array(layer.edge_color)
-            colors[selected] = _rgba(color)
+            colors[selected] = rgba_of(name, project.positive)
             layer.edge_color = colors
         layer.selected_data = set()
         layer.feature_defaults = {"class": [name]}
-        layer.current_edge_color = color
+        layer.current_edge_color = rgba_of(name, project.positive)
         layer.current_face_color = "transparent"
         self._soon.start()
 
@@ -379,9 +378,3 @@ def _read_both(project: Any, slide_id: str | None, path: Path | None) -> Any:
         saved = yield from read_regions(project, slide_id)
     more = [] if path is None else (yield from import_file(project, path))
     return saved, more
-
-
-def _rgba(color: str) -> Any:
-    from napari.utils.colormaps.standardize_color import transform_color
-
-    return transform_color(color)[0]
