@@ -13,7 +13,7 @@ from weno.errors import FeatureError, WenoError
 from weno.relink import missing_slides
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Collection, Generator, Sequence
     from pathlib import Path
 
     from weno.project import Project, SlideRow
@@ -149,6 +149,22 @@ def survey(
         for path in project.features_dir.glob("*.h5")
         if not _stale(project, path, known)
     }
+    states = _states(project, run, known, features.keys())
+    positive = _positive(project, run)
+    yield Survey(states, None, positive)
+    # Last, since a share that is away may have to be waited for.
+    known.missing = missing_slides(project.slides)
+    states = [replace(s, missing=known.missing.get(s.row.slide_id, "")) for s in states]
+    tiles = 0
+    for slide_id in features.keys() & {row.slide_id for row in project.slides}:
+        tiles += _tiles_in(features[slide_id], known.counted)
+    return Survey(states, tiles, positive)
+
+
+def _states(
+    project: Project, run: str | None, known: Memory, prepared: Collection[str]
+) -> list[SlideState]:
+    """Look at all that is quick to look at."""
     predicted, probabilities = set(), dict[str, float]()
     if run is not None:
         folder = project.predictions_dir(run)
@@ -158,11 +174,11 @@ def survey(
     reviewed = Counter(tile.slide_id for tile in answered)
     shares = _shares(project, run, answered)
     outlines = {path.stem for path in (project.root / "tissue").glob("*.geojson")}
-    states = [
+    return [
         SlideState(
             row=row,
             label="" if row.class_index is None else project.classes[row.class_index],
-            has_features=row.slide_id in features,
+            has_features=row.slide_id in prepared,
             is_predicted=row.slide_id in predicted,
             probability=probabilities.get(row.slide_id),
             reviewed=reviewed.get(row.slide_id, 0),
@@ -173,15 +189,6 @@ def survey(
         )
         for row in project.slides
     ]
-    positive = _positive(project, run)
-    yield Survey(states, None, positive)
-    # Last, since a share that is away may have to be waited for.
-    known.missing = missing_slides(project.slides)
-    states = [replace(s, missing=known.missing.get(s.row.slide_id, "")) for s in states]
-    tiles = 0
-    for slide_id in features.keys() & {row.slide_id for row in project.slides}:
-        tiles += _tiles_in(features[slide_id], known.counted)
-    return Survey(states, tiles, positive)
 
 
 def _stale(project: Project, path: Path, known: Memory) -> bool:

@@ -122,13 +122,21 @@ def find_moved(
                 found[slide_id] = Moved(slide_id, path, by_content=True)
         yield Search(number + 1, len(found), len(wanted))
     used = {moved.path for moved in found.values()}
+    rest = [path for path in files if path not in used]
     for slide_id, row in wanted.items():
-        if contents[slide_id] is None and row.path is not None:
-            name = row.path.name.casefold()
-            same = [p for p in files if p.name.casefold() == name and p not in used]
-            if len(same) == 1:
-                found[slide_id] = Moved(slide_id, same[0], by_content=False)
+        same = _of_name(row, rest) if contents[slide_id] is None else None
+        if same is not None:
+            found[slide_id] = Moved(slide_id, same, by_content=False)
     return [found[slide_id] for slide_id in slide_ids if slide_id in found]
+
+
+def _of_name(row: SlideRow, files: Iterable[Path]) -> Path | None:
+    """Return the only file that is named as a slide's was, None if there are more."""
+    if row.path is None:
+        return None
+    name = row.path.name.casefold()
+    same = [path for path in files if path.name.casefold() == name]
+    return same[0] if len(same) == 1 else None
 
 
 def _known_content(project: Project, slide_id: str) -> str | None:
