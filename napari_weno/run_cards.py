@@ -167,7 +167,7 @@ class RunCards(QWidget):
     def show_runs(self, folders: Sequence[Path]) -> None:
         """Show the cards of these runs; none hides all."""
         self.setVisible(bool(folders))
-        rows = card_rows(folders)
+        rows = card_rows(folders) if folders else []
         table = self.table
         table.clear()
         table.clearSpans()
