@@ -12,6 +12,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
+    QFormLayout,
     QFrame,
     QHeaderView,
     QLabel,
@@ -166,6 +167,14 @@ def shortened(name: str, length: int = 24) -> str:
         return name
     half = length // 2
     return f"{name[:half]}…{name[-half:]}"
+
+
+def form_layout(widget: QWidget) -> QFormLayout:
+    """Lay out a widget as a form; what is too wide for a dock goes below its label."""
+    form = QFormLayout(widget)
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    return form
 
 
 def may_shrink(combo: QComboBox) -> None:

@@ -37,6 +37,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_weno.docks import form_layout, may_shrink
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -153,6 +155,7 @@ def make_editor(spec: FieldSpec) -> QWidget:
     """Make the widget that edits a field that is not None."""
     if spec.choices:
         combo = QComboBox()
+        may_shrink(combo)
         for choice in spec.choices:
             combo.addItem(str(choice), choice)
         return combo
@@ -345,8 +348,7 @@ class DataclassForm(QWidget, Generic[T]):
 
 
 def _rows(widget: QWidget) -> QFormLayout:
-    form = QFormLayout(widget)
+    form = form_layout(widget)
     form.setContentsMargins(0, 0, 0, 0)
     form.setVerticalSpacing(4)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     return form

@@ -10,7 +10,6 @@ from qtpy.QtCore import QSignalBlocker
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
-    QFormLayout,
     QGroupBox,
     QHBoxLayout,
     QLineEdit,
@@ -21,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_weno.docks import (
     SlideChoice,
+    form_layout,
     listen,
     may_shrink,
     notifying,
@@ -187,8 +187,7 @@ class ModelBox(QGroupBox):
         load.addWidget(self.browse_button)
         load.addWidget(self.load)
         self.load_row.hide()
-        form = QFormLayout(self)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form = form_layout(self)
         form.addRow(row)
         form.addRow(self.load_row)
         form.addRow(self.card)

@@ -11,13 +11,12 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
-    QFormLayout,
     QGroupBox,
     QHBoxLayout,
     QPushButton,
 )
 
-from napari_weno.docks import may_shrink, say, text_label
+from napari_weno.docks import form_layout, may_shrink, say, text_label
 from napari_weno.import_box import ImportBox, gather, line_for, with_browse
 from napari_weno.jobs import QuietJob
 from weno.errors import WenoError
@@ -146,8 +145,7 @@ class NewProjectForm(QGroupBox):
         buttons.addStretch()
         buttons.addWidget(self.cancel_button)
         buttons.addWidget(self.create_button)
-        form = QFormLayout(self)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form = form_layout(self)
         form.addRow("Folder", with_browse(self.folder, self._browse_folder))
         form.addRow(self.imports)
         form.addRow("Classes", classes)

@@ -10,7 +10,6 @@ from qtpy.QtGui import QImage, QPainter
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFormLayout,
     QGroupBox,
     QHBoxLayout,
     QLabel,
@@ -19,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_weno.docks import listen, may_shrink, text_label
+from napari_weno.docks import form_layout, listen, may_shrink, text_label
 from napari_weno.layers import heatmaps_in
 from napari_weno.readout import DISPLAYS, legend
 
@@ -135,8 +134,7 @@ class OverlayBox(QGroupBox):
         ends.addWidget(self.high)
         # Wide enough for any value, so that the slider does not jump.
         self.value.setMinimumWidth(self.fontMetrics().horizontalAdvance("≥ 0.0000"))
-        form = QFormLayout(self)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form = form_layout(self)
         form.addRow("Show", which)
         form.addRow("Attention as", self.display)
         form.addRow("From", level)

@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QGroupBox, QLineEdit, QPushButton
+from qtpy.QtWidgets import QGroupBox, QLineEdit, QPushButton
 
-from napari_weno.docks import SlideChoice, listen, notifying, say, shortened, text_label
+from napari_weno.docks import (
+    SlideChoice,
+    form_layout,
+    listen,
+    notifying,
+    say,
+    shortened,
+    text_label,
+)
 from napari_weno.jobs import JobBar, QuietJob
 
 if TYPE_CHECKING:
@@ -87,8 +95,7 @@ class PrepareBox(QGroupBox):
         self.refresh()
 
     def _lay_out(self) -> None:
-        form = QFormLayout(self)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form = form_layout(self)
         form.addRow(self.how)
         form.addRow(self.add_button)
         form.addRow("For", self.choice)

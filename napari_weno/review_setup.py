@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QComboBox,
-    QFormLayout,
     QLineEdit,
     QPushButton,
     QSpinBox,
@@ -17,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_weno.docks import listen, say, text_label
+from napari_weno.docks import form_layout, listen, may_shrink, say, text_label
 from napari_weno.jobs import JobBar
 from napari_weno.review_jobs import collect_queue, predicted_slides
 from napari_weno.session import show_dock
@@ -50,6 +49,8 @@ class ReviewSetup(QWidget):
         self.reviewer = QLineEdit(login_name())
         self.run = QComboBox()
         self.slides = QComboBox()
+        for combo in (self.run, self.slides):
+            may_shrink(combo)
         self.limit = QSpinBox()
         self.audit = QSpinBox()
         self.job = JobBar("Start review", "Build the queue and show its first tile")
@@ -95,9 +96,8 @@ class ReviewSetup(QWidget):
 
     def _lay_out(self) -> None:
         self.form = QWidget()
-        form = QFormLayout(self.form)
+        form = form_layout(self.form)
         form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow("Reviewer", self.reviewer)
         form.addRow("Run", self.run)
         form.addRow("From", self.slides)

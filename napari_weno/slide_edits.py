@@ -9,7 +9,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
-    QFormLayout,
     QGroupBox,
     QHBoxLayout,
     QPushButton,
@@ -18,7 +17,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_weno.docks import listen, may_shrink, notifying, say, text_label
+from napari_weno.docks import (
+    form_layout,
+    listen,
+    may_shrink,
+    notifying,
+    say,
+    text_label,
+)
 from weno.mil.config import TrainConfig
 from weno.mil.splits import leaks, split_slides
 
@@ -261,8 +267,7 @@ class SplitForm(QGroupBox):
             "Draw by patient, each class by itself, and write the column split of "
             "slides.csv; Undo takes it back"
         )
-        form = QFormLayout(self)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form = form_layout(self)
         form.addRow("Validation", self.val)
         form.addRow("Test", self.test)
         form.addRow("Seed", self.seed)

@@ -132,7 +132,7 @@ class TruthBox(QWidget):
             "A CSV of squares of known class; truth.csv in the project folder is found "
             "by itself"
         )
-        self.boxes["misses"].setText("Show what was found and missed")
+        self.boxes["misses"].setText("Show found and missed")
         self.boxes["truth"].setText("Show the truth")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(4, 4, 4, 4)
