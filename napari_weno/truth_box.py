@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
-    QHBoxLayout,
+    QGridLayout,
     QLabel,
     QPushButton,
     QVBoxLayout,
@@ -245,15 +245,16 @@ class TruthBox(QWidget):
 
 
 def _key(entries: list[tuple[str, str]]) -> QWidget:
-    """Make a row that says which colour is what."""
-    row = QWidget()
-    layout = QHBoxLayout(row)
+    """Make a table that says which colour is what."""
+    table = QWidget()
+    layout = QGridLayout(table)
     layout.setContentsMargins(20, 0, 0, 4)
-    for text, hue in entries:
+    for k, (text, hue) in enumerate(entries):
         patch = QLabel()
         patch.setFixedSize(12, 12)
         patch.setStyleSheet(f"background: {hue}; border: 1px solid gray")
-        layout.addWidget(patch, alignment=Qt.AlignmentFlag.AlignVCenter)
-        layout.addWidget(QLabel(text))
-    layout.addStretch()
-    return row
+        row, column = divmod(k, 2)
+        layout.addWidget(patch, row, 2 * column)
+        layout.addWidget(QLabel(text), row, 2 * column + 1)
+    layout.setColumnStretch(4, 1)
+    return table
