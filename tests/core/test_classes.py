@@ -244,11 +244,18 @@ def test_files_of_two_classes_are_byte_for_byte_what_they_were(tmp_path: Path) -
         'class_names = ["normal", "tumour"]\n'
         "# What turns a tile into numbers.\n"
         'encoder = "texture"\n'
+        "# What finds the tissue on a slide.\n"
+        'tissue = "classical"\n'
         "\n"
         "[tiles] # changing any of these needs a new extract\n"
         "tile_um = 64.0 # side of a tile in µm\n"
         "mpp = 0.5 # µm per pixel that the encoder sees\n"
         "min_tissue = 0.5 # smallest share of tissue in a tile, 0 to 1\n"
+        "# Tiles from regions of some classes only, or from none of them, as drawn in\n"
+        "# regions/<slide_id>.geojson:\n"
+        "# [regions]\n"
+        '# inside = ["Tumor"]\n'
+        '# outside = ["Necrosis"]\n'
     )
     assert (project.root / "slides.csv").read_bytes() == (
         "slide_id,path,label,mpp\r\n"
