@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import napari
+import numpy as np
 from napari.settings import get_settings
 from PIL import Image
 from qtpy.QtCore import Qt
@@ -25,6 +26,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QScrollArea
 
 from napari_weno.export_box import save_figure
+from napari_weno.preferences import slide_preferences
 from napari_weno.session import Session, session_of, show_dock
 from napari_weno.train_runs import free_name
 from weno.demo import slide_to_show
@@ -32,12 +34,11 @@ from weno.demo import slide_to_show
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
     import numpy.typing as npt
 
 _SIZE = (1400, 900)
-_COLOURS = 128
-_RECORDED = 900  # px across
+_SHOWN = 1200  # px across
+_RECORDED = 760
 
 
 @dataclass
@@ -67,11 +68,11 @@ class Stage:
     def picture(self, name: str) -> None:
         """Save what the window shows."""
         QTest.qWait(800)
-        small(self._pixels(), _SIZE[0]).save(self.out / f"tour-{name}.png")
+        small(self._pixels(), _SHOWN).save(self.out / f"tour-{name}.png")
 
     def frame(self, seconds: float) -> None:
         """Add what the window shows to the recording, for so long."""
-        self.frames.append(small(self._pixels(), _RECORDED))
+        self.frames.append(small(self._pixels(), _RECORDED, 64))
         self.seconds.append(seconds)
 
     def save_recording(self, name: str) -> None:
@@ -94,17 +95,19 @@ class Stage:
         return pixels
 
 
-def small(pixels: npt.NDArray[np.uint8], width: int) -> Image.Image:
+def small(pixels: npt.NDArray[np.uint8], width: int, colours: int = 96) -> Image.Image:
     """Return a picture that takes little room on disk."""
     image = Image.fromarray(pixels[..., :3])
     height = round(image.height * width / image.width)
-    return image.resize((width, height), Image.Resampling.LANCZOS).quantize(_COLOURS)
+    return image.resize((width, height), Image.Resampling.LANCZOS).quantize(colours)
 
 
 @contextmanager
 def opened(folder: Path, out: Path, theme: str = "dark") -> Iterator[Stage]:
     """Open a copy of a project, and the slide with a lesion of its test split."""
     get_settings().appearance.theme = theme
+    preferences = slide_preferences()
+    asks, preferences.offer_reader = preferences.offer_reader, False
     with TemporaryDirectory() as temporary:
         project = Path(shutil.copytree(folder, Path(temporary) / "my_project"))
         viewer = napari.Viewer(title="WENO")
@@ -114,6 +117,7 @@ def opened(folder: Path, out: Path, theme: str = "dark") -> Iterator[Stage]:
         yield Stage(viewer, session, out)
         viewer.close()
         QTest.qWait(500)
+    preferences.offer_reader = asks
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
@@ -168,7 +172,9 @@ def explain(stage: Stage) -> None:
     QTest.qWait(2500)
     dock.tabs.setCurrentWidget(dock.gallery)
     stage.picture("explain-gallery")
-    list(save_figure(dock.export.figure(), stage.out / "tour-explain-figure.png"))
+    figure = stage.out / "tour-explain-figure.png"
+    list(save_figure(dock.export.figure(), figure))
+    small(np.asarray(Image.open(figure)), 1000).save(figure)
     dock.tabs.setCurrentWidget(dock.truth)
     dock.truth.boxes["misses"].setChecked(True)
     QTest.qWait(2500)
@@ -188,9 +194,11 @@ def review(stage: Stage) -> None:
     dock.begin_open_slide(blind=True)
     QTest.qWait(2500)
     for key in (Qt.Key.Key_P, Qt.Key.Key_N, Qt.Key.Key_P):
-        QTest.keyClick(dock, key)
-        QTest.qWait(1000)
+        QTest.keyClick(dock.page, key)
+        QTest.qWait(1500)
     stage.picture("review-round")
+    dock.page.help.change.click()
+    stage.picture("review-keys")
 
 
 def recording(stage: Stage) -> None:
@@ -221,8 +229,8 @@ def recording(stage: Stage) -> None:
     QTest.qWait(2500)
     stage.frame(1.5)
     for key in (Qt.Key.Key_P, Qt.Key.Key_N, Qt.Key.Key_P, Qt.Key.Key_P):
-        QTest.keyClick(review, key)
-        QTest.qWait(1000)
+        QTest.keyClick(review.page, key)
+        QTest.qWait(1500)
         stage.frame(1.0)
     stage.save_recording("tour")
 

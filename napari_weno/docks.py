@@ -200,7 +200,7 @@ def fit_columns(table: QTableView, first: int = 1, rows: int = 200) -> None:
         for row in range(min(rows, model.rowCount())):
             texts += str(model.index(row, column).data()).split("\n")
         # Bold text, and the padding that the style puts around it.
-        width = 1.12 * max(metrics.horizontalAdvance(text) for text in texts) + 14
+        width = 1.1 * max(metrics.horizontalAdvance(text) for text in texts) + 9
         header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
         header.resizeSection(column, round(width))
 
