@@ -387,7 +387,7 @@ def test_damaged_outline_fails_its_slide_and_no_other(
 
 def test_choices_in_the_project_file(project: Project) -> None:
     path = project.root / "project.toml"
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace('tissue = "classical"\n', "")
     more = 'tissue = "left"\n' + text + '[regions]\ninside = ["Tumor"]\n'
     path.write_text(more, encoding="utf-8")
     outline = Project.open(project.root).outline("two")
