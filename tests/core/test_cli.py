@@ -273,7 +273,8 @@ def test_init_cuts_tiles_as_it_is_told_to(test_data: Path, tmp_path: Path) -> No
     example.write_text(
         example.read_text().replace("# [reg", "[reg").replace("# in", "in")
     )
-    assert Project.open(project.root).inside == ("Tumor",)
+    outline = Project.open(project.root).outline(project.slides[0].slide_id)
+    assert outline.inside == ("Tumor",)
 
 
 def test_tissue_tells_what_is_edited_and_what_fails(
