@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 import pytest
 from dask.system import CPU_COUNT
+from threadpoolctl import threadpool_info
 
 from weno.atomic import lock_of
 from weno.errors import (
@@ -208,19 +209,24 @@ def test_batches_and_threads_do_not_change_a_bit(
 
 
 class DeviceEncoder:
-    """Stands for a network on a device with memory for some tiles, one call at a time.
+    """Stands for a network on a device with memory for some tiles.
 
     What it was given is in `batches`. With `late`, the device says only in the end that
-    the memory is short.
+    the memory is short. On a processor several threads may call it; with `together`,
+    the first calls wait for one another.
     """
 
     name = "device"
     dim = TextureEncoder.dim
     precision = "fp32"
 
-    def __init__(self, device: str, most: int = 10**9, *, late: bool = False) -> None:
+    def __init__(
+        self, device: str, most: int = 10**9, *, late: bool = False, together: int = 0
+    ) -> None:
         self.device = device
         self.batches: list[int] = []
+        self.cores: set[int] = set()
+        self._first = threading.Barrier(together) if together else None
         self._most = most
         self._late = late
         self._busy = threading.Lock()
@@ -229,12 +235,14 @@ class DeviceEncoder:
         return self.start(tiles)()
 
     def start(self, tiles: np.ndarray) -> Callable[[], np.ndarray]:
-        assert self._busy.acquire(blocking=False), "one thread at a time"
-        self._busy.release()
-        self.batches.append(len(tiles))
-        if len(tiles) > self._most and not self._late:
-            raise OutOfMemory("no room")
-        features = TextureEncoder().encode(tiles)
+        one_at_a_time = self.device != "cpu"
+        if one_at_a_time:
+            assert self._busy.acquire(blocking=False), "one thread at a time"
+        try:
+            features = self._encode(tiles)
+        finally:
+            if one_at_a_time:
+                self._busy.release()
 
         def finish() -> np.ndarray:
             if len(tiles) > self._most:
@@ -242,6 +250,19 @@ class DeviceEncoder:
             return features
 
         return finish
+
+    def _encode(self, tiles: np.ndarray) -> np.ndarray:
+        self.batches.append(len(tiles))
+        self.cores |= {
+            pool["num_threads"]
+            for pool in threadpool_info()
+            if pool["user_api"] == "openmp"
+        }
+        if self._first is not None and len(self.batches) <= self._first.parties:
+            self._first.wait(60)
+        if len(tiles) > self._most and not self._late:
+            raise OutOfMemory("no room")
+        return TextureEncoder().encode(tiles)
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -258,6 +279,35 @@ def test_out_of_memory_halves_the_batch_and_is_said_once(
     notes = [report.note for report in reports if report.note]
     assert notes[-1] == "out of memory: batches of 5 tiles from now on"
     assert len(notes) <= 3
+
+
+def test_on_a_processor_several_threads_encode_and_share_the_cores(
+    slide: Slide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")  # brings the OpenMP whose threads are limited
+    monkeypatch.setattr("weno.features._pipeline.CPU_COUNT", 6)
+    whole, path = tmp_path / "whole.h5", tmp_path / "a.h5"
+    run(extract_slide(slide, "a", QUARTERS, TextureEncoder(), whole))
+    encoder = DeviceEncoder("cpu", together=2)
+    run(extract_slide(slide, "a", QUARTERS, encoder, path, threads=2))
+    np.testing.assert_array_equal(
+        read_features(path).features, read_features(whole).features
+    )
+    assert encoder.cores == {3}
+
+
+def test_threads_that_lack_memory_at_once_halve_the_batch_once(
+    slide: Slide, tmp_path: Path
+) -> None:
+    encoder = DeviceEncoder("cpu", most=1, together=2)
+    path = tmp_path / "a.h5"
+    job = extract_slide(slide, "a", QUARTERS, encoder, path, batch=2, threads=2)
+    reports, _ = run(job)
+    assert len(read_features(path).origins) > BEGUN
+    assert {report.note for report in reports if report.note} == {
+        "out of memory: batches of 1 tiles from now on"
+    }
+    assert encoder.batches.count(2) <= 4
 
 
 def test_a_device_without_memory_for_one_tile_is_an_error(

@@ -109,20 +109,22 @@ class BatchSize:
             self._best = speed
             self.tiles *= 2
 
-    def halve(self, error: OutOfMemory) -> None:
-        """Take half as many from now on.
+    def halve(self, tiles: int, error: OutOfMemory) -> None:
+        """Take no more than half of these, which did not fit, from now on.
 
         Raises
         ------
         FeatureError
             If it is one tile that does not fit.
         """
-        if self.tiles == 1:
+        if tiles == 1:
             raise FeatureError(
                 f"{error}; not even one tile fits: free memory on the device, or "
                 "compute elsewhere, as with --device cpu"
             ) from error
-        self.tiles //= 2
+        if self.tiles <= tiles // 2:  # another thread has been here before
+            return
+        self.tiles = tiles // 2
         self._grows = False
         self._note = f"out of memory: batches of {self.tiles} tiles from now on"
 
@@ -301,7 +303,8 @@ class _Feeder:
             try:
                 finish = self._work.encoder.start(piece.pixels)
             except OutOfMemory as error:
-                self._again([piece], error)
+                self._work.batch.halve(len(piece.tiles), error)
+                self._again([piece])
             else:
                 self._given.append(_Given(piece, finish))
             self._finish(self._depth)
@@ -315,14 +318,14 @@ class _Feeder:
             try:
                 features = self._given[0].finish()
             except OutOfMemory as error:
-                self._again([], error)
+                self._work.batch.halve(len(self._given[0].batch.tiles), error)
+                self._again([])
             else:
                 self._commit(self._given.popleft().batch, features)
 
-    def _again(self, more: list[_Batch], error: OutOfMemory) -> None:
+    def _again(self, more: list[_Batch]) -> None:
         """Do over what the device had no memory for, in smaller batches."""
         size = self._work.batch
-        size.halve(error)
         batches = [given.batch for given in self._given] + more
         self._given.clear()
         for batch in batches:
@@ -331,8 +334,8 @@ class _Feeder:
                 piece = batch.part(slice(first, first + size.tiles))
                 try:
                     features = self._work.encoder.encode(piece.pixels)
-                except OutOfMemory as again:
-                    size.halve(again)
+                except OutOfMemory as error:
+                    size.halve(len(piece.tiles), error)
                 else:
                     self._commit(piece, features)
                     first += len(features)

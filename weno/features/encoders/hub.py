@@ -92,7 +92,7 @@ def hf_network(
             f"hf:{model} lacks {len(missing)} of the weights that {architecture} has, "
             f"such as {sorted(missing)[0]}"
         )
-    from weno.features.pooling import HfPool
+    from weno.features.encoders.pooling import HfPool
 
     return HfPool(network.float(), pooling)
 

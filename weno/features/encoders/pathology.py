@@ -79,8 +79,8 @@ def build(model: PathologyModel) -> Any:
     from timm.layers import SwiGLUPacked
     from torch.nn import SiLU
 
+    from weno.features.encoders.pooling import TokenPool
     from weno.features.encoders.towers import TOWERS
-    from weno.features.pooling import TokenPool
 
     if model.architecture in TOWERS:
         return TOWERS[model.architecture].make()
@@ -100,8 +100,8 @@ def _by_timm(model: PathologyModel, path: Path | None) -> tuple[Any, Preparation
         path = _downloaded(model)
     network = build(model)
     if path:
+        from weno.features.encoders.pooling import TokenPool
         from weno.features.encoders.towers import TOWERS
-        from weno.features.pooling import TokenPool
 
         state = read_weights(path)
         if model.architecture in TOWERS:
