@@ -123,7 +123,9 @@ def opened(folder: Path, out: Path, theme: str = "dark") -> Iterator[Stage]:
 def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:
     """Let the window live until something has happened."""
     end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("the window never came so far")
         QTest.qWait(50)
 
 

@@ -21,6 +21,16 @@ def test_presets_survive_a_file(tmp_path: Path, name: str) -> None:
     assert TrainConfig.read(tmp_path / "config.json") == PRESETS[name]
 
 
+def test_a_run_of_before_there_was_a_limit_on_features_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    PRESETS["default"].write(path)
+    values = json.loads(path.read_text())
+    del values["feature_limit"]
+    path.write_text(json.dumps(values))
+    assert TrainConfig.read(path).feature_limit == 0.0
+    assert PRESETS["default"].feature_limit == 3.0
+
+
 def test_every_field_says_what_it_is() -> None:
     for field in dataclasses.fields(TrainConfig):
         assert field.default is not dataclasses.MISSING, field.name

@@ -387,7 +387,8 @@ class TrainConfig:
             raise RunError(f"{path}: not a readable config: {error}") from error
         if not isinstance(values, dict):
             raise RunError(f"{path}: not a config but a {type(values).__name__}")
-        return cls.from_dict(values)
+        # Runs of before there was a limit learnt without one.
+        return cls.from_dict({"feature_limit": 0.0} | values)
 
 
 def _problem(config: TrainConfig, item: Any) -> str | None:
