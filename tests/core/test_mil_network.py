@@ -9,7 +9,7 @@ import torch
 
 from weno.errors import RunError
 from weno.mil.bags import Bag
-from weno.mil.config import TrainConfig
+from weno.mil.config import PRESETS, TrainConfig
 from weno.mil.descent import make_optimisers
 from weno.mil.evaluation import auc
 from weno.mil.instance_labels import UNKNOWN, UNSURE
@@ -272,6 +272,14 @@ def test_a_tile_far_from_all_others_counts_no_more_than_the_limit() -> None:
     torch.testing.assert_close(limited(tiles)[0, :2], torch.tensor([3.0, -3.0]))
     torch.testing.assert_close(limited(tiles)[1:, :2], plain(tiles)[1:, :2])
     assert limited.familiarity(tiles)[0] == plain.familiarity(tiles)[0]
+
+
+@pytest.mark.parametrize(("preset", "most"), [("default", 3.0), ("paper", 1e4)])
+def test_the_presets_limit_features_or_leave_them(preset: str, most: float) -> None:
+    model = Weno(4, PRESETS[preset])
+    bag = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    model.standardise.adapt(Moments.of(as_bags([bag])))
+    assert model.standardise(torch.full((1, 4), 1e4)).max().item() == most
 
 
 def test_a_feature_that_never_changes_stays_finite() -> None:

@@ -145,7 +145,7 @@ def test_tiles_of_others_get_the_lattice_they_lie_on(
 def test_a_second_outline_of_others_lies_as_near_as_the_lattice_allows() -> None:
     spec, side = TileSpec(128.0, 0.5), 128 / 512
     first = np.indices((9, 9)).reshape(2, -1).T * 512 + (300, 400)
-    second = np.indices((3, 3)).reshape(2, -1).T * 512 + (90, 6000)
+    second = np.indices((3, 3)).reshape(2, -1).T * 512 + (20, 6000)
     origins = np.concatenate([first, second])
     grid = TileGrid.from_origins(origins, spec, (side, side), (8000, 9000))
     places = grid.cells * grid.stride_l0 + grid.start

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,20 @@ def test_a_heatmap_pixel_lies_on_its_tile(
         middle = corner + (np.array(prediction.grid.tile_l0) - 1) / 2
         # Origins are whole pixels, the lattice of the heatmap is not.
         np.testing.assert_allclose(slide.world_to_data(world), middle, atol=0.51)
+
+
+def test_a_heatmap_follows_tiles_that_others_have_cut(
+    odd_slide: Slide, predict_by_hand: Predict
+) -> None:
+    ours = predict_by_hand(odd_slide, TileSpec(40.0, 0.5, min_tissue=0.0))
+    shifted = replace(ours, origins=np.add(ours.origins, (37, 90)))
+    data, keywords, _ = layer(shifted, "P(tumour)")
+    heatmap = Image(data, scale=keywords["scale"], translate=keywords["translate"])
+    middles = shifted.origins + (np.array(shifted.grid.tile_l0) - 1) / 2
+    for tile, middle in enumerate(middles * shifted.mpp):
+        at = tuple(np.rint(heatmap.world_to_data(middle)).astype(int))
+        assert data[at] == shifted.probability[tile]
+        np.testing.assert_allclose(heatmap.data_to_world(at), middle, atol=0.6)
 
 
 @pytest.mark.parametrize("spec", SPECS)
