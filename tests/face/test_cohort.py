@@ -159,6 +159,15 @@ def test_tiles_are_counted_once(new_project: Project) -> None:
     assert finish(survey(new_project, None, known)).tiles == 12_345
 
 
+def test_what_is_being_written_is_passed_over(new_project: Project) -> None:
+    folder = new_project.features_dir
+    folder.mkdir(parents=True)
+    # As `replacing` names a file that is not whole yet, and a stranger's.
+    for name in (".synthetic_000.12345678.h5", "of nobody .h5"):
+        (folder / name).write_bytes(b"")
+    assert {state.status for state in look(new_project).values()} == {"new"}
+
+
 def test_the_summary_counts_classes() -> None:
     def state(label: str, *, predicted: bool) -> SlideState:
         row = SlideRow("a", Path("a"), None, "a", None, None)
