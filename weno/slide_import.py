@@ -39,6 +39,7 @@ _OTHER_NAMES = {
 _DELIMITERS = ",;\t|"
 _WITHOUT_FINDING = re.compile(r"(?i)^(0|no|none|neg.*|norm.*|benign|healthy|control)$")
 _MOST_CLASSES = 12
+_LOOK = 4096  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,12 @@ def read_source(path: Path) -> SourceTable:
     ProjectError
         If it is no table.
     """
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        content = file.read(_LOOK)
+        # A slide may be larger than the memory.
+        if b"\0" in content:
+            raise ProjectError(f"{path} is no table of text: give a CSV, or a folder")
+        content += file.read()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -142,8 +148,10 @@ def mapped_records(
     for cells in source.records:
         record = {role: cells.get(column, "") for role, column in columns.items()}
         record["path"] = _found(source.path.parent, record, known)
-        slide_id = record.get("slide_id") or Path(record["path"]).stem
-        record["slide_id"] = _valid_id(slide_id, taken)
+        if given := record.get("slide_id"):
+            record["slide_id"] = _valid_id(given, taken)
+        else:  # files of one name in several folders are several slides
+            record["slide_id"] = free_id(Path(record["path"]).stem, taken)
         taken.add(record["slide_id"].casefold())
         used = {*columns.values(), *ROLES}
         record |= {c: cell for c, cell in cells.items() if c not in used}
@@ -204,7 +212,7 @@ def classes_in(records: Iterable[Mapping[str, str]]) -> list[str]:
 
 
 def add_slides(
-    project: Project, records: Sequence[Mapping[str, str]]
+    project: Project, records: Sequence[Mapping[str, str]], *, named: bool = True
 ) -> tuple[int, Edit]:
     """Add slides to a project; of those it has, fill in what it does not know yet.
 
@@ -213,6 +221,9 @@ def add_slides(
     project : Project
     records : sequence of mapping
         Cells by column; paths are absolute.
+    named : bool
+        Whether somebody has given the slides their ids; else two files of one name
+        are two slides.
 
     Returns
     -------
@@ -228,11 +239,19 @@ def add_slides(
     by_id = {row.slide_id.casefold(): row.slide_id for row in project.slides}
     by_path = {str(row.path): row.slide_id for row in project.slides if row.path}
     cells = {record["slide_id"]: record for record in project.table.records()}
+    paths = {row.slide_id: row.path for row in project.slides}
+    taken = {*by_id, *(record["slide_id"].casefold() for record in records)}
     new, filled = [], dict[str, dict[str, str]]()
     for record in records:
         here = by_path.get(record["path"]) or by_id.get(record["slide_id"].casefold())
         if here is None:
             new.append(record)
+            continue
+        other = None if named or record["path"] in by_path else paths[here]
+        if other is not None and other.exists():
+            slide_id = free_id(record["slide_id"], taken)
+            taken.add(slide_id.casefold())
+            new.append({**record, "slide_id": slide_id})
             continue
         missing = {c: t for c, t in record.items() if t and not cells[here].get(c)}
         if missing:

@@ -151,3 +151,33 @@ def test_a_project_is_made_of_records_and_grows(tmp_path: Path) -> None:
 def test_an_empty_table_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ProjectError, match="lists no slide"):
         read_source(write(tmp_path / "list.csv", text))
+
+
+def test_a_slide_is_no_table(scans: Path) -> None:
+    with pytest.raises(ProjectError, match="is no table of text"):
+        read_source(scans / "normal" / "S1.tif")
+
+
+def test_files_of_one_name_are_several_slides(scans: Path, tmp_path: Path) -> None:
+    lines = "file\nnormal/HE.tif\ntumour/HE.tif\n"
+    for name in ("normal/S1", "tumour/S2"):
+        path = scans / f"{name}.tif"
+        path.rename(path.with_name("HE.tif"))
+    source = read_source(write(scans / "list.csv", lines))
+    found = mapped_records(source, {"path": "file"})
+    assert [record["slide_id"] for record in found] == ["HE", "HE_2"]
+    project = Project.create(tmp_path / "p", search_records(scans / "normal"))
+    records = search_records(scans / "tumour")
+    # Who gives the id says that it is the same slide.
+    assert add_slides(project, records)[0] == 0
+    assert add_slides(project, records, named=False)[0] == 1
+    assert add_slides(project, records, named=False)[0] == 0
+    known = {row.slide_id: row.path for row in project.slides}
+    assert known == {
+        "HE": scans / "normal" / "HE.tif",
+        "HE_2": scans / "tumour" / "HE.tif",
+    }
+    # One that is not where it was has moved, most likely.
+    known["HE"].unlink()
+    moved = [records[0] | {"path": str(tmp_path / "HE.tif")}]
+    assert add_slides(project, moved, named=False)[0] == 0
