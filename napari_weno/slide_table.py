@@ -43,6 +43,7 @@ class SlideModel(QAbstractTableModel):
             parent.devicePixelRatioF() if parent else 1.0, self
         )
         self._class_name = "positive"
+        self._missing: set[str] = set()
         self._opened: str | None = None
         self._compact = False
         self._blind = False
@@ -50,6 +51,10 @@ class SlideModel(QAbstractTableModel):
 
     def show_states(self, states: list[SlideState], class_name: str) -> None:
         """Show slides; where only their state has changed, a selection stays."""
+        missing = {s.row.slide_id for s in states if s.missing}
+        if missing != self._missing:
+            self._missing = missing
+            self.thumbnails.forget()
         same = [s.row.slide_id for s in states] == [
             s.row.slide_id for s in self.states
         ] and class_name == self._class_name
