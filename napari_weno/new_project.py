@@ -37,7 +37,7 @@ def make_project(
     """Make a project of the slides that `gather` finds."""
     Project.check_new(root, choices.slides)
     records = yield from gather(choices)
-    return Project.create(root, records, **settings)
+    return Project.create(root, records, source=choices.slides, **settings)
 
 
 class NewProjectForm(QGroupBox):

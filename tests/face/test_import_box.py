@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 from napari import Viewer
 from qtpy.QtCore import Qt
 
@@ -162,3 +163,24 @@ def test_who_stops_a_long_search_gets_nothing_written(
     next(job)  # all slides are found
     job.close()
     assert not (tmp_path / "mine").exists()
+
+
+def test_a_table_in_the_folder_becomes_that_of_the_project(
+    cohort: Path, tmp_path: Path
+) -> None:
+    slide = cohort / "slides" / "synthetic_000.tif"
+    (tmp_path / "mine").mkdir()
+    table = tmp_path / "mine" / "slides.csv"
+    table.write_text(f"slide_id,path,ward\ns,{slide},7\n")
+    plain = {"slide_id": "slide_id", "path": "path"}
+    job = make_project(
+        tmp_path / "mine", Choices(table, plain, None, by_folder=False), {}
+    )
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(job)
+    assert end.value.value.slide("s").path == slide
+    assert table.read_text("utf-8").splitlines() == [
+        "slide_id,path,ward",
+        f"s,{slide},7",
+    ]
