@@ -93,16 +93,17 @@ def read_source(path: Path) -> SourceTable:
 
 def _with_commas(text: str) -> str:
     """Return a table whose cells have commas between them."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
+    lines = (line for line in text.splitlines() if line.strip())
+    header = next((line for line in lines if not line.startswith("#")), "")
     delimiter = max(_DELIMITERS, key=header.count)
     if delimiter == ",":
         return text
     from io import StringIO
 
+    rows = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
     out = StringIO(newline="")
-    csv.writer(out).writerows(
-        csv.reader(StringIO(text, newline=""), delimiter=delimiter)
-    )
+    # A comment with a comma would be put in quotes, and be one no longer.
+    csv.writer(out).writerows(r for r in rows if not "".join(r[:1]).startswith("#"))
     return out.getvalue()
 
 
@@ -148,10 +149,12 @@ def mapped_records(
     for cells in source.records:
         record = {role: cells.get(column, "") for role, column in columns.items()}
         record["path"] = _found(source.path.parent, record, known)
-        if given := record.get("slide_id"):
-            record["slide_id"] = _valid_id(given, taken)
-        else:  # files of one name in several folders are several slides
-            record["slide_id"] = free_id(Path(record["path"]).stem, taken)
+        given, stem = record.get("slide_id"), Path(record["path"]).stem
+        slide_id = _valid_id(given or stem, taken)
+        if not given and slide_id.casefold() in taken:
+            # Files of one name in several folders are several slides.
+            slide_id = free_id(stem, taken)
+        record["slide_id"] = slide_id
         taken.add(record["slide_id"].casefold())
         used = {*columns.values(), *ROLES}
         record |= {c: cell for c, cell in cells.items() if c not in used}

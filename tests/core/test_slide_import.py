@@ -61,7 +61,10 @@ def test_columns_are_guessed(columns: list[str], expected: dict[str, str]) -> No
 def test_a_table_of_a_spreadsheet_is_mapped(tmp_path: Path) -> None:
     table = write(
         tmp_path / "list.csv",
-        'Fall;Datei;Diagnose;Färbung\nM/1;"a;b.svs";bösartig;H&E\nM2;c.svs;gut;H&E\n',
+        "# Export, Labor 2, Stand 3,4,5\n"
+        "Fall;Datei;Diagnose;Färbung\n"
+        'M/1;"a;b.svs";bösartig;H,E,P\n'
+        "M2;c.svs;gut;H,E,P,S,T\n",
         "cp1252",
     )
     source = read_source(table)
@@ -74,7 +77,7 @@ def test_a_table_of_a_spreadsheet_is_mapped(tmp_path: Path) -> None:
         "path": str(tmp_path / "a;b.svs"),
         "label": "bösartig",
         "patient_id": "M/1",
-        "Färbung": "H&E",
+        "Färbung": "H,E,P",
     }
     assert second["slide_id"] == "c"
 
