@@ -171,7 +171,7 @@ class CohortWidget(Dock):
         self.table.step_requested.connect(lambda step: open_step(session, step))
         show_in_order(session, self.table.order)
         self.table.selected_changed.connect(session.select_slides)
-        self.prepare.job.reported.connect(self._show_progress)
+        self.prepare.reported.connect(self._show_progress)
         self.prepare.job.ended.connect(lambda: self.table.slides.show_progress(None))
         self.relink.found.connect(self.edits.change)
         self._watch.changed.connect(self._look_soon)
@@ -220,10 +220,9 @@ class CohortWidget(Dock):
         for widget in (self.filter, self.add_button, self.table):
             widget.setVisible(project is not None)
         self._bottom.setVisible(project is None)
-        self.prepare.forget_failures()
+        self.table.slides.show_progress(None)
         self._known = Memory()
         self._watch.watch(project)
-        self.relink.show_missing({})
         self._tiles: int | None = None
         self._survey.cancel()
         self.table.show_states([], "positive")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,10 +54,9 @@ _TITLES = {
 _CHECK = "The columns have names of their own: check what each is for, then go on."
 
 
-def gather(
-    slides: Path, columns: Mapping[str, str], folder: Path | None, *, by_folder: bool
-) -> Generator[None, None, Records]:
-    """Read a table, or search a folder, for lines of slides.csv.
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Where slides come from, as a person has said it.
 
     Parameters
     ----------
@@ -69,11 +69,26 @@ def gather(
     by_folder : bool
         Sub-folders of `slides` are named by the class of what is in them.
     """
+
+    slides: Path
+    columns: Mapping[str, str]
+    folder: Path | None
+    by_folder: bool
+
+
+def gather(choices: Choices) -> Generator[None, None, Records]:
+    """Read a table, or search a folder, for lines of slides.csv."""
     yield
+    slides = choices.slides
     if slides.is_file():
-        return mapped_records(read_source(slides), columns, folder)
-    records = search_records(slides.resolve())
-    return labels_by_folder(records, slides) if by_folder else records
+        source = read_source(slides)
+        records = mapped_records(source, choices.columns, choices.folder)
+    else:
+        records = search_records(slides.resolve())
+        if choices.by_folder:
+            records = labels_by_folder(records, slides)
+    yield  # that took its time: who has changed his mind gets nothing written
+    return records
 
 
 class ImportBox(QWidget):
@@ -109,7 +124,7 @@ class ImportBox(QWidget):
         self.slides.editingFinished.connect(self.refresh)
         self.refresh()
 
-    def choices(self) -> dict[str, object]:
+    def choices(self) -> Choices:
         """Return what `gather` wants to know.
 
         Raises
@@ -126,12 +141,12 @@ class ImportBox(QWidget):
         if self._asks() and not shown_before:
             raise WenoError(_CHECK)
         chosen = {role: combo.currentData() for role, combo in self.columns.items()}
-        return {
-            "slides": Path(text).expanduser(),
-            "columns": {role: column for role, column in chosen.items() if column},
-            "folder": Path(folder).expanduser() if folder else None,
-            "by_folder": self.by_folder.isChecked(),
-        }
+        return Choices(
+            Path(text).expanduser(),
+            {role: column for role, column in chosen.items() if column},
+            Path(folder).expanduser() if folder else None,
+            by_folder=self.by_folder.isChecked(),
+        )
 
     def refresh(self) -> None:
         """Read the header of the chosen table and show what is to be asked."""
@@ -201,11 +216,12 @@ class ImportBox(QWidget):
 
 
 def add_gathered(
-    project: Project, **choices: object
+    project: Project, choices: Choices
 ) -> Generator[None, None, tuple[int, Edit]]:
     """Add what is gathered to a project."""
-    records = yield from gather(**choices)  # type: ignore[arg-type]
-    return add_slides(project, records)
+    records = yield from gather(choices)
+    named = choices.slides.is_file() and "slide_id" in choices.columns
+    return add_slides(project, records, named=named)
 
 
 class AddForm(QGroupBox):
@@ -242,6 +258,8 @@ class AddForm(QGroupBox):
         say(self.problem, "")
 
     def _add(self) -> None:
+        if not self.add_button.isEnabled():
+            return  # at work; Enter asks for it all the same
         try:
             choices = self.imports.choices()
         except WenoError as error:
@@ -249,7 +267,7 @@ class AddForm(QGroupBox):
             return
         say(self.problem, "Looking for slides…")
         self.add_button.setEnabled(False)
-        self._job.run(add_gathered, self._project, **choices)
+        self._job.run(add_gathered, self._project, choices)
 
     def _on_added(self, result: tuple[int, Edit]) -> None:
         self.add_button.setEnabled(True)

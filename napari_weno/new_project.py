@@ -28,14 +28,16 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QWidget
 
+    from napari_weno.import_box import Choices
+
 
 def make_project(
-    root: Path, choices: dict[str, Any], settings: dict[str, Any]
+    root: Path, choices: Choices, settings: dict[str, Any]
 ) -> Generator[None, None, Project]:
     """Make a project of the slides that `gather` finds."""
-    Project.check_new(root, choices["slides"])
-    records = yield from gather(**choices)
-    return Project.create(root, records, **settings)
+    Project.check_new(root, choices.slides)
+    records = yield from gather(choices)
+    return Project.create(root, records, source=choices.slides, **settings)
 
 
 class NewProjectForm(QGroupBox):
@@ -92,6 +94,8 @@ class NewProjectForm(QGroupBox):
 
     def create_project(self) -> None:
         """Make the project in the background, or say in the form what is wrong."""
+        if not self.create_button.isEnabled():
+            return  # at work; Enter asks for it all the same
         try:
             folder, choices = self.folder.text().strip(), self.imports.choices()
             if not folder:
@@ -103,6 +107,12 @@ class NewProjectForm(QGroupBox):
         say(self.problem, "Looking for slides…")
         self.create_button.setEnabled(False)
         self._job.run(make_project, Path(folder).expanduser(), choices, settings)
+
+    def _cancel(self) -> None:
+        self._job.cancel()
+        self.create_button.setEnabled(True)
+        say(self.problem, "")
+        self.hide()
 
     def _on_made(self, project: Project) -> None:
         self.create_button.setEnabled(True)
@@ -159,7 +169,7 @@ class NewProjectForm(QGroupBox):
 
     def _connect(self) -> None:
         self.create_button.clicked.connect(self.create_project)
-        self.cancel_button.clicked.connect(self.hide)
+        self.cancel_button.clicked.connect(self._cancel)
         self.imports.entered.connect(self.create_project)
         self.imports.classes_found.connect(self._take_classes)
         self._job.returned.connect(self._on_made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QGroupBox, QLineEdit, QPushButton
 
 from napari_weno.docks import (
@@ -51,11 +51,15 @@ class PrepareBox(QGroupBox):
     session : Session
     """
 
+    #: A report of the job, if it is at work on the open project.
+    reported = Signal(object)
+
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__("Prepare", parent)
         self._session = session
         self._unprepared: list[str] = []
         self._failed: dict[str, str] = {}
+        self._working: Project | None = None
         self.how = text_label(name="how")
         self.add_button = QPushButton()
         self.add_button.setToolTip("Write the open slide into the project's slides.csv")
@@ -88,11 +92,11 @@ class PrepareBox(QGroupBox):
             self._unprepared = slide_ids
             self.refresh()
 
-    def forget_failures(self) -> None:
-        """Forget what failed: another project is open."""
-        self._failed = {}
-        say(self.failures, "")
-        self.refresh()
+    def _on_project(self, _: Project | None) -> None:
+        """Forget the slides of the project before; its job goes on."""
+        self._failed, self._unprepared = {}, []
+        self._show_failures()
+        self._on_slide()
 
     def _lay_out(self) -> None:
         form = form_layout(self)
@@ -109,7 +113,7 @@ class PrepareBox(QGroupBox):
 
     def _connect(self) -> None:
         listen(self, self._session.slide_changed, self._on_slide)
-        listen(self, self._session.project_changed, self._on_slide)
+        listen(self, self._session.project_changed, self._on_project)
         listen(self, self._session.selected_changed, self.refresh)
         self.add_button.clicked.connect(self._add_open_slide)
         self.choice.currentIndexChanged.connect(self.refresh)
@@ -197,7 +201,7 @@ class PrepareBox(QGroupBox):
         from weno.features import extract
 
         chosen = self._chosen()
-        if chosen:
+        if chosen and not self.job.running:
             self._estimate.cancel()
             for slide_id in chosen:
                 self._failed.pop(slide_id, None)
@@ -206,7 +210,8 @@ class PrepareBox(QGroupBox):
             say(self.note, "")
             address = self.scheduler.text().strip()
             where = (extract_at, address) if address else (extract,)
-            self.job.run(*where, self._session.project, chosen)
+            self._working = self._session.project
+            self.job.run(*where, self._working, chosen)
 
     def _on_report(self, report: Any) -> None:
         self.job.show_report(report)
@@ -214,15 +219,24 @@ class PrepareBox(QGroupBox):
             say(self.note, f'<a href="{report.note}">Dashboard of the cluster</a>')
         elif report.note:
             say(self.note, report.note)
+        if not self._is_here():
+            return
+        self.reported.emit(report)
         if report.error:
             self._failed[report.slide_id] = report.error
             self._show_failures()
         if report.finished:
             self._session.files_changed.emit()
 
+    def _is_here(self) -> bool:
+        """Tell whether the job is at work on the open project."""
+        here, there = self._session.project, self._working
+        return here is not None and there is not None and here.root == there.root
+
     def _on_result(self, result: Any) -> None:
-        self._failed.update(result.failed)
-        self._show_failures()
+        if self._is_here():
+            self._failed.update(result.failed)
+            self._show_failures()
         self.job.say(f"{_count(len(result.extracted), 'slide')} prepared.")
 
     def _on_end(self) -> None:

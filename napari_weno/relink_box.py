@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QGroupBox, QLineEdit, QVBoxLayout
 
-from napari_weno.docks import say, text_label
+from napari_weno.docks import listen, say, text_label
 from napari_weno.import_box import line_for, with_browse
 from napari_weno.jobs import JobBar
 from weno.relink import find_moved
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
     from napari_weno.session import Session
+    from weno.project import Project
     from weno.relink import Moved, Search
 
 
@@ -35,6 +36,8 @@ class RelinkBox(QGroupBox):
         super().__init__("Slides not found", parent)
         self._session = session
         self._missing: dict[str, str] = {}
+        self._searched: Project | None = None
+        self._wanted: list[str] = []
         self.text = text_label(name="missing")
         self.folder: QLineEdit = line_for(
             "folder where they are now", "Searched with all folders in it"
@@ -48,10 +51,12 @@ class RelinkBox(QGroupBox):
         layout.addWidget(self.text)
         layout.addLayout(with_browse(self.folder, self._browse))
         layout.addWidget(self.job)
+        listen(self, session.project_changed, self._on_project)
         self.folder.returnPressed.connect(self._start)
         self.job.start_requested.connect(self._start)
         self.job.reported.connect(self._show_search)
         self.job.returned.connect(self._on_found)
+        self.job.ended.connect(lambda: self.show_missing(self._missing))
         self.hide()
 
     def show_missing(self, missing: dict[str, str]) -> None:
@@ -62,6 +67,11 @@ class RelinkBox(QGroupBox):
         say(self.text, f"{reasons[0]}{more}" if reasons else "")
         self.setVisible(bool(missing) or self.job.running)
 
+    def _on_project(self, _: Project | None) -> None:
+        self.job.stop()
+        self.job.say("")
+        self.show_missing({})
+
     def _browse(self) -> None:
         if chosen := QFileDialog.getExistingDirectory(self, "Folder of the slides"):
             self.folder.setText(chosen)
@@ -71,13 +81,12 @@ class RelinkBox(QGroupBox):
         if not folder:
             self.job.say("Give the folder where the slides are now.")
             return
+        project = self._session.project
+        if project is None or self.job.running:
+            return
         self.job.say("")
-        self.job.run(
-            find_moved,
-            self._session.project,
-            list(self._missing),
-            Path(folder).expanduser(),
-        )
+        self._searched, self._wanted = project, list(self._missing)
+        self.job.run(find_moved, project, self._wanted, Path(folder).expanduser())
 
     def _show_search(self, search: Search) -> None:
         self.job.show_progress(
@@ -85,8 +94,10 @@ class RelinkBox(QGroupBox):
         )
 
     def _on_found(self, moved: list[Moved]) -> None:
+        if self._session.project is not self._searched:
+            return  # slides of another project may have the same names
         by_name = sum(not one.by_content for one in moved)
-        text = f"{len(moved):,} of {len(self._missing):,} slides found again"
+        text = f"{len(moved):,} of {len(self._wanted):,} slides found again"
         if by_name:
             text += f", {by_name:,} by name alone: look at them"
         self.job.say(text if moved else f"None of them is in {self.folder.text()}.")

@@ -43,12 +43,18 @@ class SlideModel(QAbstractTableModel):
             parent.devicePixelRatioF() if parent else 1.0, self
         )
         self._class_name = "positive"
+        self._missing: set[str] = set()
         self._opened: str | None = None
         self._compact = False
+        self._blind = False
         self._working: tuple[str, float] | None = None
 
     def show_states(self, states: list[SlideState], class_name: str) -> None:
         """Show slides; where only their state has changed, a selection stays."""
+        missing = {s.row.slide_id for s in states if s.missing}
+        if missing != self._missing:
+            self._missing = missing
+            self.thumbnails.forget()
         same = [s.row.slide_id for s in states] == [
             s.row.slide_id for s in self.states
         ] and class_name == self._class_name
@@ -84,6 +90,13 @@ class SlideModel(QAbstractTableModel):
             if self.states:
                 self._all_changed()
 
+    def hide_probability(self, hidden: bool) -> None:
+        """Say whether nothing may follow from the model's answer, order and filter."""
+        if hidden != self._blind:
+            self._blind = hidden
+            if self.states:
+                self._all_changed()
+
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         return 0 if parent is not None and parent.isValid() else len(self.states)
 
@@ -113,7 +126,7 @@ class SlideModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DecorationRole and index.column() == 0:
             return self.thumbnails.picture(state.row.path)
         if role == Qt.ItemDataRole.UserRole:
-            return column.order(state)
+            return None if self._hides(column) else column.order(state)
         if role == Qt.ItemDataRole.ToolTipRole:
             return _describe(state)
         if role == Qt.ItemDataRole.FontRole and state.row.slide_id == self._opened:
@@ -122,7 +135,12 @@ class SlideModel(QAbstractTableModel):
             return font
         return None
 
+    def _hides(self, column: _Column) -> bool:
+        return self._blind and column is _COLUMNS[_PROBABILITY]
+
     def _text(self, state: SlideState, column: _Column) -> str:
+        if self._hides(column):
+            return _UNKNOWN
         if self._compact and column is _COLUMNS[_LABEL] and state.row.split:
             return f"{column.text(state)}\n{state.row.split}"
         working = self._working
@@ -166,6 +184,8 @@ class SlideTable(QTableView):
 
     def hide_probability(self, hidden: bool) -> None:
         """Keep the model's answer from a reviewer who works blind."""
+        self.slides.hide_probability(hidden)
+        self._proxy.invalidate()  # else rows that are equal now stay in the old order
         self.setColumnHidden(_PROBABILITY, hidden)
 
     def filter_by(self, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -133,8 +134,8 @@ def survey(
 ) -> Generator[Survey, None, Survey]:
     """Look at the project's folder and say how far each slide is.
 
-    Lists folders instead of looking at every file, because a project may have
-    thousands of slides on a network share; only tiles are counted file by file.
+    Lists folders with the times of what is in them, and opens a file only if it has
+    changed, because a project may have thousands of slides on a network share.
 
     Parameters
     ----------
@@ -144,25 +145,48 @@ def survey(
     known : Memory
         Added to.
     """
-    features = {
-        path.stem: path
-        for path in project.features_dir.glob("*.h5")
-        if not _stale(project, path, known)
-    }
-    states = _states(project, run, known, features.keys())
+    made = _times(project.features_dir, ".h5")
+    tissue = _times(project.root / "tissue", ".geojson")
+    regions = _times(project.root / "regions", ".geojson")
+    chosen = (project.root / "project.toml").stat().st_mtime_ns
+    features = {}
+    for slide_id in (row.slide_id for row in project.slides):
+        if slide_id in made:
+            drawn = tissue.get(slide_id, 0), regions.get(slide_id, 0)
+            times = made[slide_id], *drawn
+            if not _stale(project, slide_id, times, chosen, known):
+                features[slide_id] = project.features_path(slide_id)
+    states = _states(project, run, known, features.keys(), tissue.keys())
     positive = _positive(project, run)
     yield Survey(states, None, positive)
     # Last, since a share that is away may have to be waited for.
     known.missing = missing_slides(project.slides)
     states = [replace(s, missing=known.missing.get(s.row.slide_id, "")) for s in states]
     tiles = 0
-    for slide_id in features.keys() & {row.slide_id for row in project.slides}:
-        tiles += _tiles_in(features[slide_id], known.counted)
+    for slide_id, path in features.items():
+        tiles += _tiles_in(path, made[slide_id], known.counted)
     return Survey(states, tiles, positive)
 
 
+def _times(folder: Path, suffix: str) -> dict[str, int]:
+    """Return when files of a folder have changed, by name without the suffix.
+
+    Those that are being written begin with a dot, and may be gone in a moment.
+    """
+    times = {}
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(suffix) and not entry.name.startswith("."):
+                times[entry.name.removesuffix(suffix)] = entry.stat().st_mtime_ns
+    return times
+
+
 def _states(
-    project: Project, run: str | None, known: Memory, prepared: Collection[str]
+    project: Project,
+    run: str | None,
+    known: Memory,
+    prepared: Collection[str],
+    outlined: Collection[str],
 ) -> list[SlideState]:
     """Look at all that is quick to look at."""
     predicted, probabilities = set(), dict[str, float]()
@@ -173,7 +197,6 @@ def _states(
     answered, errors = answered_tiles(project), project.failed_slides()
     reviewed = Counter(tile.slide_id for tile in answered)
     shares = _shares(project, run, answered)
-    outlines = {path.stem for path in (project.root / "tissue").glob("*.geojson")}
     return [
         SlideState(
             row=row,
@@ -183,7 +206,7 @@ def _states(
             probability=probabilities.get(row.slide_id),
             reviewed=reviewed.get(row.slide_id, 0),
             error=errors.get(row.slide_id, ""),
-            has_tissue=row.slide_id in outlines,
+            has_tissue=row.slide_id in outlined,
             share=shares.get(row.slide_id),
             missing=known.missing.get(row.slide_id, ""),
         )
@@ -191,17 +214,22 @@ def _states(
     ]
 
 
-def _stale(project: Project, path: Path, known: Memory) -> bool:
+def _stale(
+    project: Project,
+    slide_id: str,
+    times: tuple[int, int, int],
+    chosen: int,
+    known: Memory,
+) -> bool:
     """Tell whether features are of tiles that would not be cut now.
 
-    Somebody has edited the outline, or chosen other regions of interest.
+    Somebody has edited the outline, or chosen other regions of interest: `times` are
+    those of the features, the outline and the regions, `chosen` that of project.toml.
     """
-    outline, time = project.outline(path.stem), path.stat().st_mtime_ns
-    files = (outline.path, outline.regions, project.root / "project.toml")
-    times = [f.stat().st_mtime_ns if f and f.exists() else 0 for f in files]
-    if max(times) <= time:
+    if max(*times[1:], chosen) <= times[0]:
         return False
-    stamp = (time, *times[:2], outline.inside, outline.outside)
+    outline, path = project.outline(slide_id), project.features_path(slide_id)
+    stamp = (*times, outline.inside, outline.outside)
     if path not in known.judged or known.judged[path][0] != stamp:
         known.judged[path] = stamp, _is_of_others(path, outline)
     return known.judged[path][1]
@@ -264,10 +292,9 @@ def teacher_probabilities(project: Project, run: str) -> dict[str, float]:
         }
 
 
-def _tiles_in(path: Path, counted: dict[Path, tuple[int, int]]) -> int:
+def _tiles_in(path: Path, time: int, counted: dict[Path, tuple[int, int]]) -> int:
     from weno.features import read_header
 
-    time = path.stat().st_mtime_ns
     if counted.get(path, (0, 0))[0] != time:
         try:
             count = read_header(path).shape[0]

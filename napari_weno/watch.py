@@ -28,7 +28,8 @@ class ProjectWatch(QObject):
         if self._watcher.files():
             self._watcher.removePaths(self._watcher.files())
         self._paths = [str(project.root / name) for name in _FILES] if project else []
-        self._watcher.addPaths(self._paths)
+        if self._paths:
+            self._watcher.addPaths(self._paths)
 
     def _on_change(self) -> None:
         # One that is written anew under its old name is another file.

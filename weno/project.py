@@ -96,6 +96,7 @@ class Project:
         name: str | None = None,
         class_names: Sequence[str] = ("negative", "positive"),
         positive: str | None = None,
+        source: Path | None = None,
     ) -> Self:
         """Make a project folder.
 
@@ -118,6 +119,8 @@ class Project:
             Negative and positive class, or more than two.
         positive : str, optional
             Of more than two the one asked about; the last if not given.
+        source : Path, optional
+            Where lines that are mappings were read; may be slides.csv in the folder.
 
         Raises
         ------
@@ -126,7 +129,8 @@ class Project:
             once.
         """
         root = Path(root).resolve()
-        source = Path(slides).resolve() if isinstance(slides, str | Path) else None
+        if isinstance(slides, str | Path):
+            source = Path(slides).resolve()
         table = cls.check_new(root, source)
         if problems := class_problems(tuple(class_names), positive):
             raise ProjectError("; ".join(problems))

@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from weno.atomic import replacing
+from weno.atomic import lock_of, replacing
 from weno.errors import ProjectError
-from weno.slide_rows import parse_records, path_text
+from weno.slide_rows import parse_cells, parse_records, path_text
 from weno.table_text import changed, extended, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from weno.table_text import Cells, Edit
 
 _KEY = "slide_id"
+_PATIENCE_S = 10.0  # others hold the table for as long as it takes to write it
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,12 @@ class SlideFile:
         ProjectError
             If the table would be wrong then.
         """
-        text = read_text(self.path)
-        if records:
-            text = extended(text, [self._shown(record) for record in records])
-        text, edit = self._changed(text, changes or {})
-        self._write(text)
+        with self._held():
+            text = read_text(self.path)
+            if records:
+                text = extended(text, [self._shown(record) for record in records])
+            text, edit = self._changed(text, changes or {})
+            self._write(text)
         return edit
 
     def edit(self, changes: Cells) -> Edit:
@@ -80,10 +83,8 @@ class SlideFile:
         ProjectError
             If there is no such slide, or the table would be wrong then.
         """
-        text, edit = self._changed(read_text(self.path), changes)
-        if edit:
-            self._write(text)
-        return edit
+        with self._held():
+            return self._edit(changes)
 
     def undo(self, edit: Edit) -> Edit:
         """Take an edit back, and return what takes this back.
@@ -93,12 +94,23 @@ class SlideFile:
         ProjectError
             If a cell is no longer as the edit has left it.
         """
-        if changed(read_text(self.path), _KEY, edit.after)[1]:
-            raise ProjectError(f"{self.path} was changed since: nothing is undone")
-        return self.edit(edit.before)
+        with self._held():
+            if changed(read_text(self.path), _KEY, edit.after)[1]:
+                raise ProjectError(f"{self.path} was changed since: nothing is undone")
+            return self._edit(edit.before)
+
+    def _held(self) -> AbstractContextManager[object]:
+        """Keep other processes and threads from writing what they read before."""
+        return lock_of(self.path).acquire(timeout=_PATIENCE_S)
+
+    def _edit(self, changes: Cells) -> Edit:
+        text, edit = self._changed(read_text(self.path), changes)
+        if edit:
+            self._write(text)
+        return edit
 
     def _changed(self, text: str, changes: Cells) -> tuple[str, Edit]:
-        known = {record[_KEY] for record in parse_records(text, self.path)}
+        known = {record[_KEY] for record in parse_cells(text, self.path)}
         if unknown := sorted(changes.keys() - known):
             raise ProjectError(f"no slide {', '.join(unknown)} in {self.path}")
         shown = {slide_id: self._shown(cells) for slide_id, cells in changes.items()}
@@ -111,6 +123,6 @@ class SlideFile:
         return shown
 
     def _write(self, text: str) -> None:
-        self.check(parse_records(text, self.path))
+        self.check(parse_cells(text, self.path))
         with replacing(self.path) as temporary:
             temporary.write_bytes(text.encode())

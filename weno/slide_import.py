@@ -39,6 +39,7 @@ _OTHER_NAMES = {
 _DELIMITERS = ",;\t|"
 _WITHOUT_FINDING = re.compile(r"(?i)^(0|no|none|neg.*|norm.*|benign|healthy|control)$")
 _MOST_CLASSES = 12
+_LOOK = 4096  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,12 @@ def read_source(path: Path) -> SourceTable:
     ProjectError
         If it is no table.
     """
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        content = file.read(_LOOK)
+        # A slide may be larger than the memory.
+        if b"\0" in content:
+            raise ProjectError(f"{path} is no table of text: give a CSV, or a folder")
+        content += file.read()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -87,16 +93,17 @@ def read_source(path: Path) -> SourceTable:
 
 def _with_commas(text: str) -> str:
     """Return a table whose cells have commas between them."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
+    lines = (line for line in text.splitlines() if line.strip())
+    header = next((line for line in lines if not line.startswith("#")), "")
     delimiter = max(_DELIMITERS, key=header.count)
     if delimiter == ",":
         return text
     from io import StringIO
 
+    rows = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
     out = StringIO(newline="")
-    csv.writer(out).writerows(
-        csv.reader(StringIO(text, newline=""), delimiter=delimiter)
-    )
+    # A comment with a comma would be put in quotes, and be one no longer.
+    csv.writer(out).writerows(r for r in rows if not "".join(r[:1]).startswith("#"))
     return out.getvalue()
 
 
@@ -142,8 +149,12 @@ def mapped_records(
     for cells in source.records:
         record = {role: cells.get(column, "") for role, column in columns.items()}
         record["path"] = _found(source.path.parent, record, known)
-        slide_id = record.get("slide_id") or Path(record["path"]).stem
-        record["slide_id"] = _valid_id(slide_id, taken)
+        given, stem = record.get("slide_id"), Path(record["path"]).stem
+        slide_id = _valid_id(given or stem, taken)
+        if not given and slide_id.casefold() in taken:
+            # Files of one name in several folders are several slides.
+            slide_id = free_id(stem, taken)
+        record["slide_id"] = slide_id
         taken.add(record["slide_id"].casefold())
         used = {*columns.values(), *ROLES}
         record |= {c: cell for c, cell in cells.items() if c not in used}
@@ -204,7 +215,7 @@ def classes_in(records: Iterable[Mapping[str, str]]) -> list[str]:
 
 
 def add_slides(
-    project: Project, records: Sequence[Mapping[str, str]]
+    project: Project, records: Sequence[Mapping[str, str]], *, named: bool = True
 ) -> tuple[int, Edit]:
     """Add slides to a project; of those it has, fill in what it does not know yet.
 
@@ -213,6 +224,9 @@ def add_slides(
     project : Project
     records : sequence of mapping
         Cells by column; paths are absolute.
+    named : bool
+        Whether somebody has given the slides their ids; else two files of one name
+        are two slides.
 
     Returns
     -------
@@ -228,11 +242,19 @@ def add_slides(
     by_id = {row.slide_id.casefold(): row.slide_id for row in project.slides}
     by_path = {str(row.path): row.slide_id for row in project.slides if row.path}
     cells = {record["slide_id"]: record for record in project.table.records()}
+    paths = {row.slide_id: row.path for row in project.slides}
+    taken = {*by_id, *(record["slide_id"].casefold() for record in records)}
     new, filled = [], dict[str, dict[str, str]]()
     for record in records:
         here = by_path.get(record["path"]) or by_id.get(record["slide_id"].casefold())
         if here is None:
             new.append(record)
+            continue
+        other = None if named or record["path"] in by_path else paths[here]
+        if other is not None and other.exists():
+            slide_id = free_id(record["slide_id"], taken)
+            taken.add(slide_id.casefold())
+            new.append({**record, "slide_id": slide_id})
             continue
         missing = {c: t for c, t in record.items() if t and not cells[here].get(c)}
         if missing:

@@ -71,6 +71,21 @@ def parse_records(
     text: str, path: Path, *, path_needed: bool = True
 ) -> list[dict[str, str]]:
     """Read the text of a CSV that is, or is going to be, in `path`."""
+    records = parse_cells(text, path, path_needed=path_needed)
+    for record in records:
+        slide = record.setdefault("path", "")
+        if slide and not is_address(slide):
+            record["path"] = str((path.parent / slide).resolve())
+    return records
+
+
+def parse_cells(
+    text: str, path: Path, *, path_needed: bool = True
+) -> list[dict[str, str]]:
+    """Read the text of such a CSV, paths as they stand.
+
+    To resolve them asks the file system about each folder on the way to each slide.
+    """
     try:
         columns, records = parse(text)
     except csv.Error as error:
@@ -78,10 +93,6 @@ def parse_records(
     needed = {"slide_id", "path"} if path_needed else {"slide_id"}
     if missing := needed - set(columns):
         raise ProjectError(f"{path}: no column {', '.join(sorted(missing))}")
-    for record in records:
-        slide = record.setdefault("path", "")
-        if slide and not is_address(slide):
-            record["path"] = str((path.parent / slide).resolve())
     return records
 
 

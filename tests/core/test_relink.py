@@ -60,6 +60,26 @@ def test_it_is_said_why_a_slide_is_not_found(project: Project, tmp_path: Path) -
     assert "is it mounted?" in reasons["a"]
 
 
+def test_a_listing_in_other_letters_is_no_loss(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weno.relink.os.listdir", lambda _: ["A.TIF", "B.TIF", "C.TIF"])
+    assert missing_slides(project.slides) == {}
+
+
+def test_files_of_the_same_name_are_looked_at_first(
+    project: Project, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    (tmp_path / "old").rename(new)
+    for name in ("0.tif", "1.tif", "2.tif"):
+        shutil.copy(new / "c.tif", new / name)
+    job = find_moved(project, ["a", "b"], new)
+    looked_at = [search.looked_at for search in job]
+    # All are listed; then the two with the known names are opened, and no other.
+    assert looked_at == [1, 2, 3, 4, 5, 6, 1, 2]
+
+
 def test_content_decides_and_a_name_only_where_it_is_not_known(
     project: Project, tmp_path: Path
 ) -> None:

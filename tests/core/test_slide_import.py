@@ -61,7 +61,10 @@ def test_columns_are_guessed(columns: list[str], expected: dict[str, str]) -> No
 def test_a_table_of_a_spreadsheet_is_mapped(tmp_path: Path) -> None:
     table = write(
         tmp_path / "list.csv",
-        'Fall;Datei;Diagnose;Färbung\nM/1;"a;b.svs";bösartig;H&E\nM2;c.svs;gut;H&E\n',
+        "# Export, Labor 2, Stand 3,4,5\n"
+        "Fall;Datei;Diagnose;Färbung\n"
+        'M/1;"a;b.svs";bösartig;H,E,P\n'
+        "M2;c.svs;gut;H,E,P,S,T\n",
         "cp1252",
     )
     source = read_source(table)
@@ -74,7 +77,7 @@ def test_a_table_of_a_spreadsheet_is_mapped(tmp_path: Path) -> None:
         "path": str(tmp_path / "a;b.svs"),
         "label": "bösartig",
         "patient_id": "M/1",
-        "Färbung": "H&E",
+        "Färbung": "H,E,P",
     }
     assert second["slide_id"] == "c"
 
@@ -151,3 +154,33 @@ def test_a_project_is_made_of_records_and_grows(tmp_path: Path) -> None:
 def test_an_empty_table_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ProjectError, match="lists no slide"):
         read_source(write(tmp_path / "list.csv", text))
+
+
+def test_a_slide_is_no_table(scans: Path) -> None:
+    with pytest.raises(ProjectError, match="is no table of text"):
+        read_source(scans / "normal" / "S1.tif")
+
+
+def test_files_of_one_name_are_several_slides(scans: Path, tmp_path: Path) -> None:
+    lines = "file\nnormal/HE.tif\ntumour/HE.tif\n"
+    for name in ("normal/S1", "tumour/S2"):
+        path = scans / f"{name}.tif"
+        path.rename(path.with_name("HE.tif"))
+    source = read_source(write(scans / "list.csv", lines))
+    found = mapped_records(source, {"path": "file"})
+    assert [record["slide_id"] for record in found] == ["HE", "HE_2"]
+    project = Project.create(tmp_path / "p", search_records(scans / "normal"))
+    records = search_records(scans / "tumour")
+    # Who gives the id says that it is the same slide.
+    assert add_slides(project, records)[0] == 0
+    assert add_slides(project, records, named=False)[0] == 1
+    assert add_slides(project, records, named=False)[0] == 0
+    known = {row.slide_id: row.path for row in project.slides}
+    assert known == {
+        "HE": scans / "normal" / "HE.tif",
+        "HE_2": scans / "tumour" / "HE.tif",
+    }
+    # One that is not where it was has moved, most likely.
+    known["HE"].unlink()
+    moved = [records[0] | {"path": str(tmp_path / "HE.tif")}]
+    assert add_slides(project, moved, named=False)[0] == 0

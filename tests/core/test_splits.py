@@ -52,7 +52,12 @@ def test_given_splits_are_kept_or_drawn_anew() -> None:
     ]
     kept = split_slides(rows, CONFIG)
     assert [name for name, split in kept.items() if split == "test"] == ["s0"]
-    anew = split_slides(rows, CONFIG, keep=False)
+    assert set(kept.values()) == {"train", "test"}
+    rows += [row(number, number % 2) for number in range(16, 32)]
+    more = split_slides(rows, CONFIG)
+    assert [more[one.slide_id] for one in rows[:16]] == ["test"] + 15 * ["train"]
+    assert Counter(more.values()) == {"test": 1, "val": 4, "train": 27}
+    anew = split_slides(rows[:16], CONFIG, keep=False)
     assert Counter(anew.values())["test"] == 4
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,13 @@ def test_added_slides_leave_comments_alone(project: Project) -> None:
     project.set_mpp("c", 0.25)
     assert "# mine\n" in table.read_text()
     assert project.slide("c").mpp == 0.25
+
+
+def test_edits_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    names = [f"s{number}" for number in range(12)]
+    records = [{"slide_id": name, "path": f"/{name}.svs"} for name in names]
+    project = Project.create(tmp_path / "p", records)
+    with ThreadPoolExecutor(len(names)) as pool:
+        edits = [{name: {"label": "1"}} for name in names]
+        list(pool.map(project.table.edit, edits))
+    assert [row.label for row in project.slides] == [1] * len(names)

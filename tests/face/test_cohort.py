@@ -159,6 +159,15 @@ def test_tiles_are_counted_once(new_project: Project) -> None:
     assert finish(survey(new_project, None, known)).tiles == 12_345
 
 
+def test_what_is_being_written_is_passed_over(new_project: Project) -> None:
+    folder = new_project.features_dir
+    folder.mkdir(parents=True)
+    # As `replacing` names a file that is not whole yet, and a stranger's.
+    for name in (".synthetic_000.12345678.h5", "of nobody .h5"):
+        (folder / name).write_bytes(b"")
+    assert {state.status for state in look(new_project).values()} == {"new"}
+
+
 def test_the_summary_counts_classes() -> None:
     def state(label: str, *, predicted: bool) -> SlideState:
         row = SlideRow("a", Path("a"), None, "a", None, None)
@@ -344,6 +353,26 @@ def test_a_failed_slide_is_listed_with_its_reason(
     assert "1 failed" in dock.prepare.failures.text()
     assert "synthetic_002" in dock.prepare.failures.text()
     qtbot.waitUntil(lambda: cell(dock.table, "synthetic_002", 3).data() == "failed")
+
+
+def test_what_fails_in_another_project_is_not_said_of_the_open_one(
+    viewer: Viewer, new_project: Project, demo_project: Project, qtbot
+) -> None:
+    new_project.slide("synthetic_002").path.write_bytes(b"no slide")
+    session = session_of(viewer)
+    session.open_project(new_project.root)
+    dock = show_dock(viewer, "Cohort")
+    qtbot.waitUntil(lambda: dock.table.model().rowCount() == 6)
+    qtbot.keyClick(dock.prepare.choice, Qt.Key.Key_End)
+    qtbot.waitUntil(dock.prepare.job.button.isEnabled)
+    said = []
+    dock.prepare.reported.connect(said.append)
+    with qtbot.waitSignal(dock.prepare.job.ended, timeout=60_000):
+        qtbot.mouseClick(dock.prepare.job.button, LEFT)
+        session.open_project(demo_project.root)
+    assert "synthetic_002" in new_project.failed_slides()
+    assert said == []
+    assert dock.prepare.failures.isHidden()
 
 
 def test_stop_keeps_what_is_done(viewer: Viewer, new_project: Project, qtbot) -> None:

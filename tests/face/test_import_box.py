@@ -3,9 +3,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 from napari import Viewer
 from qtpy.QtCore import Qt
 
+from napari_weno.import_box import Choices
+from napari_weno.new_project import make_project
 from napari_weno.session import session_of, show_dock
 from weno.project import Project
 
@@ -117,3 +120,67 @@ def test_what_cannot_be_added_is_said_in_the_form(
     qtbot.mouseClick(dock.add_form.add_button, LEFT)
     qtbot.waitUntil(lambda: "neither a CSV" in dock.add_form.problem.text())
     assert dock.add_form.add_button.isEnabled()
+
+
+def test_enter_twice_adds_once(viewer: Viewer, new_project: Project, cohort, qtbot):
+    session_of(viewer).open_project(new_project.root)
+    dock = show_dock(viewer, "Cohort")
+    qtbot.mouseClick(dock.add_button, LEFT)
+    form, added = dock.add_form, []
+    form.added.connect(lambda *told: added.append(told))
+    form.imports.slides.setText(str(cohort / "slides"))
+    qtbot.keyClick(form.imports.slides, Qt.Key.Key_Return)
+    assert not form.add_button.isEnabled()
+    form.imports.slides.setText(str(cohort / "nowhere"))
+    qtbot.keyClick(form.imports.slides, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: bool(added))
+    assert form.isHidden()
+    assert form.problem.text() == ""
+
+
+def test_a_project_that_is_cancelled_is_not_made(
+    viewer: Viewer, cohort: Path, tmp_path: Path, qtbot
+) -> None:
+    dock = show_dock(viewer, "Cohort")
+    qtbot.mouseClick(dock.new_button, LEFT)
+    form = dock.new_form
+    form.folder.setText(str(tmp_path / "mine"))
+    form.slides.setText(str(cohort / "slides"))
+    qtbot.mouseClick(form.create_button, LEFT)
+    qtbot.mouseClick(form.cancel_button, LEFT)
+    assert form.isHidden()
+    assert form.create_button.isEnabled()
+    qtbot.wait(500)
+    assert session_of(viewer).project is None
+
+
+def test_who_stops_a_long_search_gets_nothing_written(
+    cohort: Path, tmp_path: Path
+) -> None:
+    choices = Choices(cohort / "slides", {}, None, by_folder=False)
+    job = make_project(tmp_path / "mine", choices, {})
+    next(job)
+    next(job)  # all slides are found
+    job.close()
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_table_in_the_folder_becomes_that_of_the_project(
+    cohort: Path, tmp_path: Path
+) -> None:
+    slide = cohort / "slides" / "synthetic_000.tif"
+    (tmp_path / "mine").mkdir()
+    table = tmp_path / "mine" / "slides.csv"
+    table.write_text(f"slide_id,path,ward\ns,{slide},7\n")
+    plain = {"slide_id": "slide_id", "path": "path"}
+    job = make_project(
+        tmp_path / "mine", Choices(table, plain, None, by_folder=False), {}
+    )
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(job)
+    assert end.value.value.slide("s").path == slide
+    assert table.read_text("utf-8").splitlines() == [
+        "slide_id,path,ward",
+        f"s,{slide},7",
+    ]

@@ -7,6 +7,7 @@ from qtpy.QtCore import Qt
 
 from napari_weno.session import session_of, show_dock
 from weno.project import Project
+from weno.relink import Moved
 
 LEFT = Qt.MouseButton.LeftButton
 
@@ -59,3 +60,27 @@ def test_what_others_write_into_the_table_is_noticed(
                 dock.table.model().index(0, 1).data().startswith(wanted)
             )
         )
+
+
+def test_what_is_found_for_another_project_is_dropped(
+    viewer: Viewer, demo_project: Project, new_project: Project, tmp_path: Path, qtbot
+) -> None:
+    session = session_of(viewer)
+    session.open_project(demo_project.root)
+    dock = show_dock(viewer, "Cohort")
+    moved = tmp_path / "elsewhere" / "synthetic_002.tif"
+    moved.parent.mkdir()
+    demo_project.slide("synthetic_002").path.rename(moved)
+    session.files_changed.emit()
+    qtbot.waitUntil(dock.relink.isVisible)
+    dock.relink.folder.setText(str(moved.parent))
+    before = (new_project.root / "slides.csv").read_bytes()
+    with qtbot.waitSignal(dock.relink.job.ended, timeout=20_000):
+        qtbot.mouseClick(dock.relink.job.button, LEFT)
+        # The search ends while this opens; its slides have the same names.
+        session.open_project(new_project.root)
+    assert (new_project.root / "slides.csv").read_bytes() == before
+    assert dock.relink.isHidden()
+    # Also if the result is on its way already.
+    dock.relink.job.returned.emit([Moved("synthetic_002", moved, by_content=True)])
+    assert (new_project.root / "slides.csv").read_bytes() == before

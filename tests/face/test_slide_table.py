@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from qtpy.QtCore import Qt
 
 from napari_weno.slide_table import SlideTable
 from napari_weno.survey import SlideState
@@ -11,9 +12,14 @@ from weno.project import SlideRow
 STATUS = 3
 
 
-def state(slide_id: str, split: str | None = "train", **more: object) -> SlideState:
+def state(
+    slide_id: str,
+    split: str | None = "train",
+    probability: float | None = None,
+    **more: object,
+) -> SlideState:
     row = SlideRow(slide_id, Path(slide_id), 1, slide_id, split, None, 1)
-    return SlideState(row, "tumour", False, False, None, 0, **more)
+    return SlideState(row, "tumour", False, False, probability, 0, **more)
 
 
 @pytest.fixture
@@ -67,3 +73,24 @@ def test_the_status_says_the_last_step_or_what_is_in_the_way(
 ) -> None:
     table.show_states([state("a", **more)], "tumour")
     assert texts(table, STATUS) == [status]
+
+
+def test_neither_order_nor_filter_tells_a_blind_reviewer_the_answer(
+    table: SlideTable,
+) -> None:
+    likely = {"a": 0.2, "b": 0.9, "c": 0.5}
+    states = [state(name, probability=value) for name, value in likely.items()]
+    table.show_states(states, "tumour")
+    table.sortByColumn(4, Qt.SortOrder.DescendingOrder)
+    assert table.order() == ["b", "c", "a"]
+    table.hide_probability(True)
+    assert table.isColumnHidden(4)
+    assert table.order() == ["a", "b", "c"]
+    table.show_states(states[::-1], "tumour")
+    assert table.order() == ["c", "b", "a"]
+    table.filter_by("0.90")
+    assert table.order() == []
+    table.hide_probability(False)
+    assert table.order() == ["b"]
+    table.filter_by("")
+    assert table.order() == ["b", "c", "a"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from napari import Viewer
 from qtpy.QtGui import QPixmap
 
 from napari_weno.session import session_of, show_dock
+from napari_weno.slide_table import SlideTable
+from napari_weno.survey import SlideState
 from napari_weno.thumbnails import SIZE, Thumbnails, read_thumbnails
-from weno.project import Project
+from weno.project import Project, SlideRow
 from weno.slides import open_slide
 
 
@@ -109,3 +112,22 @@ def test_who_scrolls_past_many_slides_waits_for_the_last_only(
     assert len(pictures) <= 3, "the one that was being read, and the last two"
     with qtbot.waitSignal(pictures.arrived):
         pictures.picture(paths[20])
+
+
+def test_the_picture_of_a_slide_that_comes_back_is_read_again(
+    write_pyramid, tmp_path: Path, qtbot
+) -> None:
+    path = tmp_path / "red.tif"
+    row = SlideRow("red", path, None, "red", None, None)
+    away = SlideState(row, "", False, False, None, 0, missing="not mounted")
+    table = SlideTable()
+    qtbot.addWidget(table)
+    pictures = table.slides.thumbnails
+    table.show_states([away], "positive")
+    with qtbot.waitSignal(pictures.arrived):
+        pictures.picture(path)
+    plain(write_pyramid, path, (200, 0, 0))
+    table.show_states([replace(away, missing="")], "positive")
+    with qtbot.waitSignal(pictures.arrived):
+        pictures.picture(path)
+    assert middle(pictures.picture(path))[3] == 255

@@ -77,8 +77,10 @@ def split_slides(
     ]
     if found := leaks(given):
         raise FeatureError(f"patient in more than one split: {', '.join(found)}")
-    (drawn,) = make_splits(given, replace(config, folds=0))
-    return drawn
+    rng, patients = np.random.default_rng(config.seed), _patients(given)
+    tested = _draw(patients, config.test, rng, "test")
+    # What is written into the table as train stays that, unlike for a single fit.
+    return _complete(given, patients, tested, config.val, rng, from_train=False)
 
 
 def make_splits(bags: Sequence[Member], config: TrainConfig) -> list[Split]:
@@ -132,8 +134,13 @@ def _draw(
     share: float,
     rng: np.random.Generator,
     name: str,
+    *,
+    from_train: bool = False,
 ) -> set[str]:
-    """Choose patients for a split: the prescribed ones, else a share of each class."""
+    """Choose patients for a split: the prescribed ones, else a share of each class.
+
+    Of those prescribed to train only if `from_train`.
+    """
     chosen = {p for p, (_, split) in patients.items() if split == name}
     if chosen:
         return chosen
@@ -141,7 +148,7 @@ def _draw(
         free = [
             p
             for p, (own, split) in patients.items()
-            if own == label and (not split or (split, name) == ("train", "val"))
+            if own == label and (not split or (from_train and split == "train"))
         ]
         count = min(round(share * len(free)), max(0, len(free) - 1))
         if share and len(free) >= _MIN_TO_SHARE:
@@ -179,10 +186,12 @@ def _complete(
     tested: set[str],
     val: float,
     rng: np.random.Generator,
+    *,
+    from_train: bool = True,
 ) -> Split:
     """Divide what is not tested into training and validation."""
     rest = {p: patient for p, patient in patients.items() if p not in tested}
-    validated = _draw(rest, val, rng, "val")
+    validated = _draw(rest, val, rng, "val", from_train=from_train)
     splits = {
         bag.slide_id: "test"
         if bag.patient_id in tested
