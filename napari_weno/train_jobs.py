@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from napari_weno.train_runs import METRICS, read_run
+from napari_weno.train_runs import metrics_files, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -185,7 +185,7 @@ def past_epochs(folder: Path) -> Generator[EpochReport, None, None]:
     """Yield what the epochs of a run that was stopped have reported."""
     from weno.mil.reports import EpochReport
 
-    for path in [folder / METRICS, *sorted(folder.glob(f"fold-*/{METRICS}"))]:
+    for path in metrics_files(folder):
         lines = path.read_bytes().splitlines() if path.is_file() else []
         for line in lines:
             try:
