@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_weno.docks import fit_columns
+from weno.errors import WenoError
 from weno.mil.reports import chance_warning
 
 if TYPE_CHECKING:
@@ -107,6 +108,19 @@ def read_run(folder: Path) -> RunRow:
 def read_runs(project: Project) -> list[RunRow]:
     """Read all runs of a project, the newest first."""
     return [read_run(project.run_dir(name)) for name in project.run_names()[::-1]]
+
+
+def state_of(project: Project | None, name: str) -> str:
+    """Tell whether a run of a name is free, stopped, finished or bad."""
+    if project is None:
+        return "free"
+    try:
+        folder = project.run_dir(name)
+    except WenoError:
+        return "bad"
+    if not (folder / "config.json").is_file():
+        return "free"
+    return "finished" if read_run(folder).finished else "stopped"
 
 
 def name_to_offer(project: Project) -> str:

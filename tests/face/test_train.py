@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from qtpy.QtCore import Qt
 
 from napari_weno.session import session_of, show_dock
 from napari_weno.train import TrainWidget
-from napari_weno.train_jobs import Trained
+from napari_weno.train_jobs import Trained, look
 from napari_weno.train_runs import read_run
 from weno.mil.config import TrainConfig
+from weno.mil.devices import Device
 from weno.mil.reports import EpochReport
 from weno.project import Project
 
@@ -85,7 +87,9 @@ def test_train_stop_resume_predict(
     assert not stopped.finished
     assert dock.job.button.text() == "Resume"
     assert session.run == session.prediction.run == "demo"
-    assert texts(dock.runs) == ["run-1 stopped", "demo"]
+    qtbot.waitUntil(
+        lambda: texts(dock.runs) == ["run-1 stopped", "demo"], timeout=WAIT_MS
+    )
 
     # To the end, by another epoch limit than a person would wait for.
     shorten(demo_project.run_dir("run-1"), stopped.epochs + 3)
@@ -310,7 +314,7 @@ def test_mining_that_goes_wrong_is_warned_of(
 
 
 def test_a_run_near_chance_is_warned_of_at_its_end(
-    dock: TrainWidget, demo_project: Project
+    qtbot, dock: TrainWidget, demo_project: Project
 ) -> None:
     path = demo_project.run_dir("demo") / "card.json"
     card = json.loads(path.read_text())
@@ -320,6 +324,9 @@ def test_a_run_near_chance_is_warned_of_at_its_end(
     dock.job.returned.emit(Trained(run, predicted=6, failed=0))
     assert "do not trust this run" in dock.result.text()
     session_of(dock._session.viewer).open_project(demo_project.root)
+    # Neither text nor curves of another project stay.
+    assert dock.result.text() == ""
+    qtbot.waitUntil(lambda: dock.runs.rowCount() == 1, timeout=WAIT_MS)
     assert dock.runs.item(0, 2).text().endswith("⚠")
     assert "do not trust" in dock.runs.item(0, 2).toolTip()
 
@@ -339,3 +346,46 @@ def test_curves_and_pseudo_labels_are_drawn(
     assert heights[0] == 2
     assert heights[19] == 1
     assert sum(heights) == 3
+
+
+def test_a_look_that_takes_long_is_not_begun_again_and_again(
+    qtbot,
+    viewer: Viewer,
+    dock: TrainWidget,
+    demo_project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, go_on = [], threading.Event()
+
+    def slow(project: Project) -> Any:
+        begun.append(project)
+        go_on.wait(WAIT_MS / 1000)
+        return (yield from look(project))
+
+    monkeypatch.setattr("napari_weno.train.look", slow)
+    session = session_of(viewer)
+    session.open_project(demo_project.root)
+    qtbot.waitUntil(lambda: len(begun) == 1, timeout=WAIT_MS)
+    waits = []
+    dock._timer.timeout.connect(lambda: waits.append(session.files_changed.emit()))
+    qtbot.waitUntil(lambda: len(waits) > 3, timeout=WAIT_MS)
+    assert len(begun) == 1
+    go_on.set()
+    qtbot.waitUntil(dock.job.button.isEnabled, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: len(begun) == 2, timeout=WAIT_MS)
+
+
+def test_a_device_stays_chosen_when_another_one_comes_or_goes(
+    qtbot, viewer: Viewer, dock: TrainWidget, demo_project: Project
+) -> None:
+    session_of(viewer).open_project(demo_project.root)
+    qtbot.waitUntil(dock.job.button.isEnabled, timeout=WAIT_MS)
+    one, two = Device("cuda:0", "one, 8 GiB free"), Device("cuda:1", "two, 9 GiB free")
+    ready = replace(dock._ready, devices=(one, two))
+    dock._look.returned.emit(ready)
+    dock.device.setCurrentIndex(1)
+    dock._look.returned.emit(replace(ready, devices=(Device("auto", "auto"), one, two)))
+    assert dock.device.currentData() == "cuda:1"
+    dock._look.returned.emit(replace(ready, devices=(replace(one, text="one, full"),)))
+    assert dock.device.currentText() == "one, full"
+    assert dock.device.count() == 1

@@ -107,15 +107,17 @@ class Previews:
             return False
         started = time.perf_counter()
         try:
-            write_prediction(self._path, self._predict(report.fold, slide_id))
+            prediction = self._predict(report.fold, slide_id)
+            if prediction is not None:
+                write_prediction(self._path, prediction)
+            return prediction is not None
         # The slide may be one that the window has added to the project meanwhile.
         except (WenoError, OSError, torch.OutOfMemoryError):
             return False
         finally:
             self._allowance.spend(time.perf_counter() - started)
-        return True
 
-    def _predict(self, fold: int, slide_id: str) -> Prediction:
+    def _predict(self, fold: int, slide_id: str) -> Prediction | None:
         read_slide_header(self._project, slide_id)
         features = read_features(self._project.features_path(slide_id))
         return predict_features(self._run(fold, features), features)
