@@ -176,24 +176,32 @@ class QuietJob(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._stop = threading.Event()
+        self._running: threading.Event | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the job that was asked for last still runs."""
+        return self._running is not None
 
     def run(
         self, job: Callable[..., Generator[Any, None, Any]], *args: Any, **kwargs: Any
     ) -> None:
         """Start a job in the background in place of the one that runs."""
         self.cancel()
-        stop = self._stop = _event_of(self)
+        stop = self._stop = self._running = _event_of(self)
         worker = create_quiet_worker(
             _until_stopped, stop, job, args, kwargs, _ignore_errors=True
         )
         worker.yielded.connect(lambda report: self._pass_on(stop, "reported", report))
         worker.returned.connect(lambda result: self._pass_on(stop, "returned", result))
         worker.errored.connect(lambda error: self._on_error(stop, error))
+        worker.finished.connect(lambda: self._on_finished(stop))
         worker.start()
 
     def cancel(self) -> None:
         """Forget the running job; it ends at its next report."""
         self._stop.set()
+        self._running = None
 
     def _pass_on(self, stop: threading.Event, signal: str, value: Any) -> None:
         if not stop.is_set() and value is not _STOPPED:
@@ -205,6 +213,10 @@ class QuietJob(QObject):
         if not isinstance(error, EXPECTED):
             raise error
         self.failed.emit(error)
+
+    def _on_finished(self, stop: threading.Event) -> None:
+        if stop is self._running:
+            self._running = None
 
 
 _STOPPED = object()

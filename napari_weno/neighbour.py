@@ -1,4 +1,9 @@
-"""Making torch a good neighbour in the process of a window."""
+"""Making torch a good neighbour in the process of a window.
+
+For the sample data, whose short fit runs in a thread: the fits of the Train dock run in
+a process of their own, see `weno.mil.fit_apart`. Predicting needs none of this; it has
+no optimiser.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +30,7 @@ def prepare_torch() -> None:
     if "triton" in sys.modules or "torch._dynamo" in sys.modules:
         return
     # None makes the import fail, which torch takes for "not installed".
+    # typeshed takes the table for one of modules alone.
     sys.modules["triton"] = None  # type: ignore[assignment]
     try:
         importlib.import_module("torch._dynamo")

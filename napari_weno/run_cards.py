@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_weno.docks import say, text_label
+from napari_weno.train_runs import read_json
 from weno.mil.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def card_rows(folders: Sequence[Path]) -> list[CardRow]:
     ----------
     folders : sequence of Path
     """
-    cards = [_json(folder / "card.json") for folder in folders]
+    cards = [read_json(folder / "card.json") for folder in folders]
     rows = []
     for part, title in _PARTS.items():
         found = [card.get("metrics", {}).get(part) or {} for card in cards]
@@ -74,7 +75,7 @@ def card_rows(folders: Sequence[Path]) -> list[CardRow]:
         ]
         rows += [CardRow(title), *lines] if lines else []
     rows += _training(cards)
-    return rows + _settings([_json(folder / "config.json") for folder in folders])
+    return rows + _settings([read_json(folder / "config.json") for folder in folders])
 
 
 def _training(cards: Sequence[Mapping[str, Any]]) -> list[CardRow]:
@@ -124,14 +125,6 @@ def _settings(configs: Sequence[Mapping[str, Any]]) -> list[CardRow]:
         else "Settings other than the default"
     )
     return [CardRow(title), *lines] if lines else []
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _figure(value: Any) -> str:
@@ -197,7 +190,7 @@ class RunCards(QWidget):
 
 def _data_warning(folders: Sequence[Path]) -> str:
     """Say so if the figures of runs are not of the same slides."""
-    hashes = {_json(folder / "card.json").get("data_hash") for folder in folders}
+    hashes = {read_json(folder / "card.json").get("data_hash") for folder in folders}
     if len(hashes - {None}) < 2:
         return ""
     return (

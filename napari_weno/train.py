@@ -28,18 +28,21 @@ from napari_weno.train_runs import (
     RunTable,
     free_name,
     name_to_offer,
-    read_run,
-    read_runs,
+    state_of,
 )
 from weno.errors import WenoError
 from weno.mil.config import PRESETS, TrainConfig
 from weno.mil.reports import EpochReport, PreviewReport, StepReport
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import napari.viewer
 
     from napari_weno.session import Session
     from napari_weno.train_jobs import Readiness, Trained
+    from napari_weno.train_runs import RunRow
+    from weno.mil.devices import Device
     from weno.project import Project
 
 _NO_PROJECT = "No project is open yet. Open one, or try the demo cohort."
@@ -62,6 +65,7 @@ class TrainWidget(Dock):
         self._session: Session = session_of(viewer)
         self._history = History()
         self._ready: Readiness | None = None
+        self._runs: tuple[RunRow, ...] = ()
         self._training: tuple[Project | None, str] = (None, "")
         self.hint = text_label(name="hint")
         self.way_out = QPushButton("Go to Cohort")
@@ -86,7 +90,7 @@ class TrainWidget(Dock):
         self._lay_out()
         self._connect()
         self._on_theme()
-        self._on_project()
+        self._take_project()
 
     def _explain(self) -> None:
         for name in PRESETS:
@@ -144,7 +148,7 @@ class TrainWidget(Dock):
         session = self._session
         listen(self, session.project_changed, self._on_project)
         listen(self, session.files_changed, self._look_soon)
-        listen(self, session.prediction_changed, self._show_runs)
+        listen(self, session.prediction_changed, self._mark_run)
         listen(self, session.viewer.events.theme, self._on_theme)
         self.preset.currentIndexChanged.connect(self._on_preset)
         self.form.changed.connect(self._on_form)
@@ -164,32 +168,49 @@ class TrainWidget(Dock):
         self._look.failed.connect(lambda error: say(self.hint, str(error)))
 
     def _on_project(self, _: object = None) -> None:
+        if not self.job.running:  # what is shown is of a run of the project before
+            self.curves.hide()
+            say(self.result, "")
+        self._take_project()
+
+    def _take_project(self) -> None:
         project = self._session.project
         self._ready = None
+        self._look.cancel()
+        self._show_runs(())
         if project is not None and not self.job.running:
             self.name.setText(name_to_offer(project))
         self._look_soon()
         self._check()
 
     def _look_soon(self) -> None:
-        self._show_runs()
         if not self._timer.isActive():
             self._timer.start()
 
     def _run_look(self) -> None:
-        if self._session.project is not None:
+        if self._look.running:  # of a large project it takes longer than the files do
+            self._timer.start()
+        elif self._session.project is not None:
             self._look.run(look, self._session.project)
 
     def _on_look(self, ready: Readiness) -> None:
         self._ready = ready
         self.form.offer("teacher", ready.teachers)
-        if self.device.count() < len(ready.devices):
-            self.device.clear()
-            for device in ready.devices:
-                self.device.addItem(device.text, device.name)
-        for row, device in enumerate(ready.devices):
-            self.device.setItemText(row, device.text)
+        self._offer_devices(ready.devices)
+        if ready.runs != self._runs:
+            self._show_runs(ready.runs)
         self._check()
+
+    def _offer_devices(self, devices: Sequence[Device]) -> None:
+        names = [device.name for device in devices]
+        if names != [self.device.itemData(k) for k in range(self.device.count())]:
+            chosen = self.device.currentData()
+            self.device.clear()
+            for name in names:
+                self.device.addItem(name, name)
+            self.device.setCurrentIndex(max(0, self.device.findData(chosen)))
+        for row, device in enumerate(devices):
+            self.device.setItemText(row, device.text)
 
     def _check(self, _: object = None) -> None:
         """Say what stands against a fit, and what the button would do."""
@@ -216,7 +237,7 @@ class TrainWidget(Dock):
 
     def _state_of_name(self) -> str:
         """Tell whether a run of the name given is free, stopped, finished or bad."""
-        return _state_of(self._session.project, self.name.text().strip())
+        return state_of(self._session.project, self.name.text().strip())
 
     def _on_name(self) -> None:
         """Show the settings of a run that was begun: it goes on with those."""
@@ -260,7 +281,7 @@ class TrainWidget(Dock):
         if self._state_of_name() != "stopped":
             with notifying():
                 self._session.choose_run(name)
-        self._show_runs()
+        self._mark_run()
 
     def _start(self) -> None:
         project, name = self._session.project, self.name.text().strip()
@@ -274,6 +295,7 @@ class TrainWidget(Dock):
             return
         self._history, self._training = History(), (project, name)
         say(self.result, "")
+        self.curves.hide()
         self.live.begin()
         self.job.run(
             train,
@@ -325,21 +347,23 @@ class TrainWidget(Dock):
         self.live.end()
         project, name = self._training
         if project is None or project is not self._session.project:
-            self._on_project()
+            self._take_project()
             return
-        if _state_of(project, name) == "finished":
+        if state_of(project, name) == "finished":
             with notifying():
                 self._session.choose_run(name)
             self.name.setText(free_name(project))
         self._session.files_changed.emit()
         self._check()
 
-    def _show_runs(self, _: object = None) -> None:
-        project = self._session.project
-        runs = read_runs(project) if project else []
-        self.runs.show_runs(runs, self._session.run)
+    def _show_runs(self, runs: tuple[RunRow, ...]) -> None:
+        self._runs = runs
+        self._mark_run()
         self._show_cards()
-        self._check()
+
+    def _mark_run(self, _: object = None) -> None:
+        """Show which of the runs is looked at."""
+        self.runs.show_runs(self._runs, self._session.run)
 
     def _show_cards(self, _: object = None) -> None:
         """Show the cards of the runs that are selected, if asked for."""
@@ -350,18 +374,6 @@ class TrainWidget(Dock):
         self.cards.show_runs(
             [project.run_dir(name) for name in names] if project and shown else []
         )
-
-
-def _state_of(project: Project | None, name: str) -> str:
-    if project is None:
-        return "free"
-    try:
-        folder = project.run_dir(name)
-    except WenoError:
-        return "bad"
-    if not (folder / "config.json").is_file():
-        return "free"
-    return "finished" if read_run(folder).finished else "stopped"
 
 
 def _single_shot(parent: QWidget, milliseconds: int) -> QTimer:

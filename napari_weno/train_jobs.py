@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from napari_weno.train_runs import METRICS, read_run
+from napari_weno.train_runs import metrics_files, read_run, read_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -39,6 +39,8 @@ class Readiness:
         Names of the teachers there are.
     devices : tuple of Device
         What a fit can run on.
+    runs : tuple of RunRow
+        Those there are, the newest first.
     """
 
     unprepared: tuple[str, ...]
@@ -46,6 +48,7 @@ class Readiness:
     problem: str
     teachers: tuple[str, ...]
     devices: tuple[Device, ...]
+    runs: tuple[RunRow, ...]
 
     @property
     def text(self) -> str:
@@ -78,7 +81,7 @@ def _first(names: Sequence[str]) -> str:
 
 
 def look(project: Project) -> Generator[None, None, Readiness]:
-    """Check labels, splits and features without reading the features.
+    """Read the runs; check labels, splits and features without reading the features.
 
     As the fit does, it leaves out slides without a label and those that could not
     be read when they were prepared.
@@ -115,6 +118,7 @@ def look(project: Project) -> Generator[None, None, Readiness]:
         problem,
         tuple(teacher_names()),
         tuple(devices()),
+        tuple(read_runs(project)),
     )
 
 
@@ -185,7 +189,7 @@ def past_epochs(folder: Path) -> Generator[EpochReport, None, None]:
     """Yield what the epochs of a run that was stopped have reported."""
     from weno.mil.reports import EpochReport
 
-    for path in [folder / METRICS, *sorted(folder.glob(f"fold-*/{METRICS}"))]:
+    for path in metrics_files(folder):
         lines = path.read_bytes().splitlines() if path.is_file() else []
         for line in lines:
             try:

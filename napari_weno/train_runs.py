@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_weno.docks import fit_columns
+from weno.errors import WenoError
 from weno.mil.reports import chance_warning
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from weno.project import Project
 
-METRICS = "metrics.jsonl"
+_METRICS = "metrics.jsonl"
 _COLUMNS = {
     "Run": "Name of the run; the one that is shown is bold",
     "Teacher": "Attention model that saw the bags",
@@ -86,8 +87,8 @@ def read_run(folder: Path) -> RunRow:
     ----------
     folder : Path
     """
-    config, card = _json(folder / "config.json"), _json(folder / "card.json")
-    logs = [folder / METRICS, *folder.glob(f"fold-*/{METRICS}")]
+    config, card = read_json(folder / "config.json"), read_json(folder / "card.json")
+    logs = metrics_files(folder)
     lines = [_lines(path) for path in logs]
     paths = [folder / "card.json", *logs, folder / "config.json"]
     newest = max((p.stat().st_mtime for p in paths if p.is_file()), default=0.0)
@@ -109,6 +110,19 @@ def read_runs(project: Project) -> list[RunRow]:
     return [read_run(project.run_dir(name)) for name in project.run_names()[::-1]]
 
 
+def state_of(project: Project | None, name: str) -> str:
+    """Tell whether a run of a name is free, stopped, finished or bad."""
+    if project is None:
+        return "free"
+    try:
+        folder = project.run_dir(name)
+    except WenoError:
+        return "bad"
+    if not (folder / "config.json").is_file():
+        return "free"
+    return "finished" if read_run(folder).finished else "stopped"
+
+
 def name_to_offer(project: Project) -> str:
     """Return the name of the newest run if it was stopped, else one that is free."""
     names = project.run_names()
@@ -125,7 +139,16 @@ def free_name(project: Project) -> str:
     return f"run-{number}"
 
 
-def _json(path: Path) -> dict[str, Any]:
+def metrics_files(folder: Path) -> list[Path]:
+    """Return where a run tells of its epochs, in the order in which it trains."""
+    folds = folder.glob(f"fold-*/{_METRICS}")
+    # By number: fold 10 comes after fold 2.
+    in_order = sorted(folds, key=lambda path: (len(path.parent.name), path))
+    return [folder / _METRICS, *in_order]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a file of a run holds; nothing if it is missing or damaged."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

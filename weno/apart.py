@@ -46,7 +46,8 @@ class Apart:
     """
 
     def __init__(self, module: str, request: Message) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        # Not a pipe, which would have to be read lest the child wait at a full one.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         # -P: the folder that napari was started in may hold a file named as a module.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module],

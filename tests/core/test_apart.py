@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,11 @@ from weno.apart import Apart
 from weno.errors import RunError, WenoError
 
 WAIT_S = 60
+ENDED_S = 2  # what a window may have to wait for a job of its own
+
+# A job that is stuck, in a driver or on a share that is gone: it hears nothing. No
+# test waits for it; the child is ended in the middle.
+STUCK = "time.sleep(600)"
 
 CHILD = """
 import itertools, os, time
@@ -98,7 +104,7 @@ def test_what_goes_wrong_in_the_child_is_raised_here(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_child_is_told_of_with_what_is_safe(start) -> None:
-    with start("yield {}\ntime.sleep(600)") as child:
+    with start(f"yield {{}}\n{STUCK}") as child:
         messages = child.messages()
         assert next(m for m in messages if m is not None) == {}
         os.kill(child.pid, signal.SIGKILL)
@@ -108,18 +114,42 @@ def test_a_killed_child_is_told_of_with_what_is_safe(start) -> None:
 
 def test_a_child_that_is_silent_lets_its_parent_leave(start, tmp_path: Path) -> None:
     left = tmp_path / "left"
+    # It reports now and then; without a pause it would only fill the pipe.
     body = "for k in itertools.count():\n    time.sleep(0.05)\n    yield {}"
     with start(body, left=str(left)) as child:
         assert next(m for m in child.messages() if m is not None) == {}
     assert is_gone(child.pid)
     # It was closed where it stood, not shot.
     assert left.exists()
-    with start("time.sleep(600)\nyield {}", left=str(left)) as child:
+    with start(f"{STUCK}\nyield {{}}", left=str(left)) as child:
         assert next(child.messages()) is None
     assert is_gone(child.pid)
 
 
+@pytest.mark.parametrize(
+    "stopped",
+    [
+        pytest.param(False, id="stuck in its job"),
+        pytest.param(
+            True,
+            id="stuck as a whole",
+            marks=pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP"),
+        ),
+    ],
+)
+def test_a_child_that_is_stuck_is_ended_in_time(start, *, stopped: bool) -> None:
+    child = start(f"yield {{}}\n{STUCK}")
+    assert next(m for m in child.messages() if m is not None) == {}
+    if stopped:  # then it cannot even end itself
+        psutil.Process(child.pid).suspend()
+    before = time.perf_counter()
+    child.close()
+    assert time.perf_counter() - before < ENDED_S
+    assert is_gone(child.pid)
+
+
 def test_the_child_hears_what_its_parent_says_later(start) -> None:
+    # The task can only look: what its parent says comes in another thread.
     body = "while not newest(): time.sleep(0.01)\nyield newest()"
     with start(body) as child:
         child.send({"show": "slide"})
@@ -136,7 +166,7 @@ def test_the_child_dies_with_its_parent(start, tmp_path: Path) -> None:
         "print(child.pid, flush=True)\nos._exit(1)\n"
     )
     (tmp_path / "a_child.py").write_text(
-        CHILD.format(body="        yield {}\n        time.sleep(600)\n")
+        CHILD.format(body=f"        yield {{}}\n        {STUCK}\n")
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True)
     child = int(done.stdout)

@@ -9,9 +9,10 @@ from weno.mil.devices import devices
 
 TOLD = """\
 0, GPU-aaaa, NVIDIA H200, 140000
-1, GPU-bbbb, NVIDIA T4, 9216
-2, GPU-cccc, NVIDIA Broken, [N/A]
+1, GPU-cccc, NVIDIA Broken, [N/A]
+2, GPU-bbbb, NVIDIA T4, 9216
 """
+H200, T4 = "NVIDIA H200, 137 GiB free", "NVIDIA T4, 9 GiB free"
 
 
 @pytest.fixture
@@ -27,26 +28,27 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the tool is a shell script")
 @pytest.mark.parametrize(
-    ("visible", "texts"),
+    ("visible", "told"),
     [
-        pytest.param(None, ["NVIDIA H200, 137 GiB free", "NVIDIA T4, 9 GiB free"]),
-        pytest.param("1", ["NVIDIA T4, 9 GiB free"], id="by number"),
-        pytest.param("GPU-b,0", ["NVIDIA T4, 9 GiB free", "NVIDIA H200, 137 GiB free"]),
-        pytest.param("1,-1,0", ["NVIDIA T4, 9 GiB free"], id="cut short"),
-        pytest.param("", [], id="none"),
+        # The broken one has a number, too.
+        pytest.param(None, {"cuda:0": H200, "cuda:2": T4}, id="all"),
+        pytest.param("2", {"cuda:0": T4}, id="by number"),
+        pytest.param("GPU-b,0", {"cuda:0": T4, "cuda:1": H200}, id="by uuid"),
+        pytest.param("2,-1,0", {"cuda:0": T4}, id="cut short"),
+        pytest.param("1,0", {"cuda:1": H200}, id="broken first"),
+        pytest.param("", {}, id="none"),
     ],
 )
 def test_gpus_are_told_with_their_free_memory(
     driver: Path,
     monkeypatch: pytest.MonkeyPatch,
     visible: str | None,
-    texts: list[str],
+    told: dict[str, str],
 ) -> None:
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [device.text for device in devices()] == ["automatic", "CPU", *texts]
-    names = ["auto", "cpu", *(f"cuda:{k}" for k in range(len(texts)))]
-    assert [device.name for device in devices()] == names
+    found = {device.name: device.text for device in devices()}
+    assert found == {"auto": "automatic", "cpu": "CPU", **told}
 
 
 def test_without_a_driver_that_works_there_is_the_cpu(

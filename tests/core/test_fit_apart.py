@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from weno.errors import RunError
-from weno.features import SlideFeatures, write_features
+from weno.features import SlideFeatures, read_features, write_features
 from weno.mil.checkpoint import load_tensors
 from weno.mil.config import TrainConfig
 from weno.mil.fit_apart import fit_apart
@@ -117,10 +118,21 @@ def test_the_slide_that_is_looked_at_is_predicted_meanwhile(project: Project) ->
     assert len(preview.prediction) == 30
 
 
-def test_a_slide_that_cannot_be_predicted_stops_no_fit(project: Project) -> None:
-    project.features_path("s1").unlink()
-    (project.features_dir / "failures.json").write_text(json.dumps({"s1": "broken"}))
-    job = fit_apart(project, LONG, name="one", device="cpu", slide_to_show=lambda: "s1")
+@pytest.mark.parametrize("slide_id", ["s1", "added since"])
+def test_a_slide_that_cannot_be_predicted_stops_no_fit(
+    project: Project, slide_id: str
+) -> None:
+    if slide_id == "s1":
+        project.features_path("s1").unlink()
+        failures = project.features_dir / "failures.json"
+        failures.write_text(json.dumps({"s1": "broken"}))
+    else:  # of the window's project, not of the one that the child has read
+        features = replace(
+            read_features(project.features_path("s1")), slide_id=slide_id
+        )
+        write_features(project.features_path(slide_id), features)
+    show = {"slide_to_show": lambda: slide_id}
+    job = fit_apart(project, LONG, name="one", device="cpu", **show)
     reports: list[Any] = []
     # Long enough for the first preview to be tried.
     while sum(r.seconds for r in reports if isinstance(r, EpochReport)) < 2.5:

@@ -3,277 +3,29 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 import pytest
 from napari import Viewer
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor
 
-from napari_weno.curves import DARK, LIGHT, Palette
-from napari_weno.form import DataclassForm, FieldSpec, NumberBox, describe
 from napari_weno.session import session_of, show_dock
 from napari_weno.train import TrainWidget
-from napari_weno.train_jobs import (
-    History,
-    Readiness,
-    Trained,
-    look,
-    past_epochs,
-    train,
-)
-from napari_weno.train_runs import free_name, read_run, read_runs
-from weno.mil.config import PRESETS, TrainConfig
+from napari_weno.train_jobs import Trained, look
+from napari_weno.train_runs import read_run
+from weno.mil.config import TrainConfig
+from weno.mil.devices import Device
 from weno.mil.reports import EpochReport
 from weno.project import Project
 
 LEFT = Qt.MouseButton.LeftButton
 WAIT_MS = 240_000
-
-
-@dataclass
-class Sample:
-    number: float = field(
-        default=1e-7, metadata={"limits": (0, 1), "help": "wide", "unit": "µm"}
-    )
-    count: int | None = field(default=None, metadata={"unit": "tiles"})
-    mode: Literal["slow", "fast"] = "slow"
-    name: str = "x"
-    flag: bool = field(default=True, metadata={"label": "A flag", "advanced": True})
-
-
-@dataclass
-class Unknown:
-    place: complex = 0j
-
-
-def test_fields_are_described_by_type_and_metadata() -> None:
-    specs = {spec.name: spec for spec in describe(Sample)}
-    assert specs["number"] == FieldSpec(
-        name="number",
-        label="Number",
-        tooltip="wide (0 to 1)\nnumber",
-        kind=float,
-        choices=(),
-        limits=(0, 1),
-        unit="µm",
-        optional=False,
-        advanced=False,
-    )
-    assert specs["count"].optional
-    assert specs["count"].kind is int
-    assert specs["mode"].choices == ("slow", "fast")
-    assert specs["flag"].label == "A flag"
-    assert specs["flag"].advanced
-
-
-def test_a_type_without_editor_is_refused() -> None:
-    with pytest.raises(TypeError, match="place"):
-        describe(Unknown)
-
-
-def test_every_setting_says_what_it_is() -> None:
-    for spec in describe(TrainConfig):
-        assert spec.label
-        assert spec.tooltip.splitlines()[0] != spec.name
-
-
-@pytest.mark.parametrize("teacher", ["abmil", "somebody:else"])
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_survives_the_form(qtbot, preset: str, teacher: str) -> None:
-    form = DataclassForm(PRESETS["default"], choices={"teacher": ("abmil",)})
-    qtbot.addWidget(form)
-    config = replace(PRESETS[preset], teacher=teacher)
-    for other in PRESETS.values():
-        form.set_value(other)
-        form.set_value(config)
-        assert form.value() == config
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        pytest.param(Sample(), id="none"),
-        pytest.param(Sample(number=0.123456789, count=0, mode="fast"), id="zero"),
-        pytest.param(Sample(count=-5, name="", flag=False), id="off"),
-    ],
-)
-def test_none_and_small_numbers_survive_the_form(qtbot, value: Sample) -> None:
-    form = DataclassForm(Sample(count=3, name="y"))
-    qtbot.addWidget(form)
-    form.set_value(value)
-    assert form.value() == value
-
-
-def test_typing_changes_a_value_and_limits_hold(qtbot) -> None:
-    form = DataclassForm(Sample())
-    qtbot.addWidget(form)
-    number = form.editors["number"].editor
-    assert isinstance(number, NumberBox)
-    assert number.text() == "1e-07 µm"
-    assert form.editors["count"].editor.suffix() == " tiles"
-    with qtbot.waitSignal(form.changed):
-        number.selectAll()
-        qtbot.keyClicks(number, "3e-2")
-        qtbot.keyClick(number, Qt.Key.Key_Return)
-    assert form.value().number == 0.03
-    assert number.text() == "0.03 µm"
-    number.setValue(7.0)
-    assert form.value().number == 1.0
-
-
-def test_advanced_fields_wait_until_asked_for(qtbot) -> None:
-    form = DataclassForm(Sample())
-    qtbot.addWidget(form)
-    form.show()
-    assert not form.editors["flag"].isVisible()
-    qtbot.mouseClick(form.more, LEFT)
-    assert form.editors["flag"].isVisible()
-
-
-def epoch(number: int, fold: int = 0, folds: int = 0, **values: Any) -> SimpleNamespace:
-    done = max(0, fold - 1) * 10 + number
-    return SimpleNamespace(
-        epoch=number,
-        epochs=10,
-        fold=fold,
-        folds=folds,
-        seconds=2.0,
-        done=done,
-        total=max(1, folds) * 10,
-        **values,
-    )
-
-
-def test_history_leaves_out_what_is_not_known() -> None:
-    history = History()
-    history.add(epoch(1, student_loss=None))
-    history.add(epoch(2, student_loss=0.5))
-    assert history.series("student_loss") == ([2], [0.5])
-
-
-def test_history_tells_the_time_left() -> None:
-    history = History()
-    assert history.seconds_left is None
-    history.add(epoch(4))
-    assert history.text == "Epoch 4 of at most 10 · 12 s left at most"
-    history.add(epoch(1, fold=2, folds=3))
-    assert len(history.reports) == 1
-    assert history.text == "Fold 2 of 3, epoch 1 of at most 10 · 38 s left at most"
-
-
-def test_an_epoch_made_again_replaces_the_lost_one() -> None:
-    history = History()
-    for number in (1, 2, 3, 2):
-        history.add(epoch(number))
-    assert [report.epoch for report in history.reports] == [1, 2]
-
-
-def contrast(first: str, second: str) -> float:
-    def light(color: str) -> float:
-        parts = QColor(color).getRgbF()[:3]
-        linear = [
-            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts
-        ]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    low, high = sorted((light(first), light(second)))
-    return (high + 0.05) / (low + 0.05)
-
-
-@pytest.mark.parametrize("palette", [DARK, LIGHT], ids=["dark", "light"])
-def test_curves_can_be_read(palette: Palette) -> None:
-    colors = asdict(palette)
-    background = colors.pop("background")
-    for name, color in colors.items():
-        assert contrast(color, background) >= 4.5, name
-
-
-def finish(job: Any) -> Any:
-    try:
-        while True:
-            next(job)
-    except StopIteration as end:
-        return end.value
-
-
-def test_all_that_stands_against_a_fit_is_said_at_once(new_project: Project) -> None:
-    path = new_project.root / "slides.csv"
-    path.write_text(path.read_text().replace(",tumour", ",").replace(",1", ","))
-    ready: Readiness = finish(look(new_project))
-    assert "3 slides have no features yet: synthetic_000" in ready.text
-    assert "both classes are needed" in ready.text
-    assert "3 slides without a label" in ready.note
-    assert "abmil" in ready.teachers
-    assert [device.name for device in ready.devices[:2]] == ["auto", "cpu"]
-
-
-def test_a_prepared_project_is_ready(demo_project: Project) -> None:
-    ready = finish(look(demo_project))
-    assert ready.text == ""
-    assert ready.note == ""
-
-
-def test_slides_that_nothing_is_learnt_from_stop_no_fit(demo_project: Project) -> None:
-    with demo_project.open_slide("synthetic_000") as slide:
-        folder = slide.path.parent
-    for name in ("unlabelled", "broken"):
-        (folder / f"{name}.tif").write_bytes(b"")
-    demo_project.add_slide(folder / "unlabelled.tif")
-    demo_project.add_slide(folder / "broken.tif", label=1)
-    ready = finish(look(demo_project))
-    assert ready.unprepared == ("broken",)
-    failures = demo_project.features_dir / "failures.json"
-    failures.write_text(json.dumps({"broken": "not a slide", "synthetic_000": "old"}))
-    ready = finish(look(demo_project))
-    assert ready.text == ""
-    assert ready.left_out == ("unlabelled", "broken")
-    assert "2 slides" in ready.note
-
-
-def test_runs_are_read_from_their_files(demo_project: Project) -> None:
-    (run,) = read_runs(demo_project)
-    assert run.name == "demo"
-    assert run.teacher == "abmil"
-    assert run.finished
-    assert run.epochs == 8
-    card = json.loads((demo_project.run_dir("demo") / "card.json").read_text())
-    assert run.test_auc[0] == card["metrics"]["test"]["teacher_bag_auc"]
-    assert free_name(demo_project) == "run-1"
-    (demo_project.run_dir("demo") / "card.json").unlink()
-    stopped = read_run(demo_project.run_dir("demo"))
-    assert not stopped.finished
-    assert stopped.text == "demo: stopped after epoch 8"
-
-
-def test_a_resumed_run_tells_its_past(demo_project: Project) -> None:
-    config = TrainConfig(epochs=4, student_warmup=1)
-    options = {"name": "mine", "device": "cpu", "predict": False}
-    job = train(demo_project, config, resume=False, **options)
-    for report in job:
-        if getattr(report, "epoch", 0) == 2 and hasattr(report, "teacher_loss"):
-            break
-    job.close()
-    assert not read_run(demo_project.run_dir("mine")).finished
-    history = History()
-    for report in train(demo_project, config, resume=True, **options):
-        if hasattr(report, "teacher_loss"):
-            history.add(report)
-    assert [report.epoch for report in history.reports] == [1, 2, 3, 4]
-
-
-def test_an_epoch_cut_short_on_disk_is_not_told(demo_project: Project) -> None:
-    folder = demo_project.run_dir("demo")
-    path = folder / "metrics.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:3]) + lines[3][:20] + "µ".encode()[:1])
-    assert [report.epoch for report in past_epochs(folder)] == [1, 2, 3]
 
 
 @pytest.fixture
@@ -335,7 +87,9 @@ def test_train_stop_resume_predict(
     assert not stopped.finished
     assert dock.job.button.text() == "Resume"
     assert session.run == session.prediction.run == "demo"
-    assert texts(dock.runs) == ["run-1 stopped", "demo"]
+    qtbot.waitUntil(
+        lambda: texts(dock.runs) == ["run-1 stopped", "demo"], timeout=WAIT_MS
+    )
 
     # To the end, by another epoch limit than a person would wait for.
     shorten(demo_project.run_dir("run-1"), stopped.epochs + 3)
@@ -560,7 +314,7 @@ def test_mining_that_goes_wrong_is_warned_of(
 
 
 def test_a_run_near_chance_is_warned_of_at_its_end(
-    dock: TrainWidget, demo_project: Project
+    qtbot, dock: TrainWidget, demo_project: Project
 ) -> None:
     path = demo_project.run_dir("demo") / "card.json"
     card = json.loads(path.read_text())
@@ -570,6 +324,9 @@ def test_a_run_near_chance_is_warned_of_at_its_end(
     dock.job.returned.emit(Trained(run, predicted=6, failed=0))
     assert "do not trust this run" in dock.result.text()
     session_of(dock._session.viewer).open_project(demo_project.root)
+    # Neither text nor curves of another project stay.
+    assert dock.result.text() == ""
+    qtbot.waitUntil(lambda: dock.runs.rowCount() == 1, timeout=WAIT_MS)
     assert dock.runs.item(0, 2).text().endswith("⚠")
     assert "do not trust" in dock.runs.item(0, 2).toolTip()
 
@@ -591,17 +348,44 @@ def test_curves_and_pseudo_labels_are_drawn(
     assert sum(heights) == 3
 
 
-def test_a_fit_beside_a_drawn_canvas_does_not_end_the_process() -> None:
-    """In a process of its own: the crash would take the tests with it."""
-    program = (
-        "import napari, torch\n"
-        "from qtpy.QtWidgets import QApplication\n"
-        "viewer = napari.Viewer(show=True)\n"
-        "QApplication.processEvents()\n"
-        "from napari_weno.neighbour import prepare_torch\n"
-        "prepare_torch()\n"
-        "torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))])\n"
-        "viewer.close()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], timeout=120, check=False)
-    assert done.returncode == 0
+def test_a_look_that_takes_long_is_not_begun_again_and_again(
+    qtbot,
+    viewer: Viewer,
+    dock: TrainWidget,
+    demo_project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, go_on = [], threading.Event()
+
+    def slow(project: Project) -> Any:
+        begun.append(project)
+        go_on.wait(WAIT_MS / 1000)
+        return (yield from look(project))
+
+    monkeypatch.setattr("napari_weno.train.look", slow)
+    session = session_of(viewer)
+    session.open_project(demo_project.root)
+    qtbot.waitUntil(lambda: len(begun) == 1, timeout=WAIT_MS)
+    waits = []
+    dock._timer.timeout.connect(lambda: waits.append(session.files_changed.emit()))
+    qtbot.waitUntil(lambda: len(waits) > 3, timeout=WAIT_MS)
+    assert len(begun) == 1
+    go_on.set()
+    qtbot.waitUntil(dock.job.button.isEnabled, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: len(begun) == 2, timeout=WAIT_MS)
+
+
+def test_a_device_stays_chosen_when_another_one_comes_or_goes(
+    qtbot, viewer: Viewer, dock: TrainWidget, demo_project: Project
+) -> None:
+    session_of(viewer).open_project(demo_project.root)
+    qtbot.waitUntil(dock.job.button.isEnabled, timeout=WAIT_MS)
+    one, two = Device("cuda:0", "one, 8 GiB free"), Device("cuda:1", "two, 9 GiB free")
+    ready = replace(dock._ready, devices=(one, two))
+    dock._look.returned.emit(ready)
+    dock.device.setCurrentIndex(1)
+    dock._look.returned.emit(replace(ready, devices=(Device("auto", "auto"), one, two)))
+    assert dock.device.currentData() == "cuda:1"
+    dock._look.returned.emit(replace(ready, devices=(replace(one, text="one, full"),)))
+    assert dock.device.currentText() == "one, full"
+    assert dock.device.count() == 1

@@ -38,8 +38,11 @@ def devices() -> list[Device]:
     PCI_BUS_ID, and only those that CUDA_VISIBLE_DEVICES leaves.
     """
     found = [Device("auto", "automatic"), Device("cpu", "CPU")]
-    for k, (name, free) in enumerate(_visible(_asked())):
-        found.append(Device(f"cuda:{k}", f"{name}, {free / 1024:.0f} GiB free"))
+    for k, (_, _, name, free) in enumerate(_visible(_asked())):
+        # One that does not answer counts, too, but nothing should be fitted on it.
+        if free.isdecimal():
+            told = f"{name}, {int(free) / 1024:.0f} GiB free"
+            found.append(Device(f"cuda:{k}", told))
     return found
 
 
@@ -56,18 +59,18 @@ def _asked() -> list[list[str]]:
     except (OSError, subprocess.SubprocessError):
         return []
     rows = [[cell.strip() for cell in line.split(",")] for line in told.splitlines()]
-    return [row for row in rows if len(row) == 4 and row[3].isdecimal()]
+    return [row for row in rows if len(row) == len(_QUERY.split(","))]
 
 
-def _visible(rows: list[list[str]]) -> list[tuple[str, int]]:
-    """Keep name and free MiB of the GPUs that this process may use, in its order."""
+def _visible(rows: list[list[str]]) -> list[list[str]]:
+    """Keep the rows of the GPUs that this process may use, in its order."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
-        return [(name, int(free)) for _, _, name, free in rows]
+        return rows
     kept = []
     for wish in (part.strip() for part in chosen.split(",")):
         fitting = [r for r in rows if wish and (wish == r[0] or r[1].startswith(wish))]
         if not fitting:  # what comes after one that is not there, CUDA ignores
             break
-        kept.append((fitting[0][2], int(fitting[0][3])))
+        kept.append(fitting[0])
     return kept

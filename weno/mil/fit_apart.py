@@ -116,25 +116,23 @@ def _fit(
     from weno.mil.preview import Previews
     from weno.mil.scores import choose_device
     from weno.mil.training import fit_project
-    from weno.prediction import write_prediction
 
     project = Project.open(request["project"])
     config = TrainConfig.from_dict(request["config"])
-    name, path = request["name"], Path(request["preview"])
+    name, preview = request["name"], Path(request["preview"])
     device = choose_device(request["device"])
     if device.type == "cpu":
         _stand_back()
-    previews = Previews(project, project.run_dir(name), config, device)
+    previews = Previews(project, project.run_dir(name), config, device, preview)
     reports = fit_project(
         project, config, name=name, device=str(device), resume=request["resume"]
     )
     for report in reports:
         yield _encoded(report)
-        if isinstance(report, EpochReport):
-            prediction = previews.after(report, newest().get("show"))
-            if prediction is not None:
-                write_prediction(path, prediction)
-                yield {"preview": {"path": str(path), "epoch": report.epoch}}
+        if not isinstance(report, EpochReport):
+            continue
+        if previews.after(report, newest().get("show")):
+            yield {"preview": {"path": str(preview), "epoch": report.epoch}}
     if request["predict"]:
         for done in predict_project(project, name, device=str(device)):
             yield _encoded(done)

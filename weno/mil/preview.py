@@ -6,7 +6,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from weno.errors import FeatureError, RunError
+import torch
+
+from weno.errors import WenoError
 from weno.features import read_features
 from weno.mil.bags import read_slide_header
 from weno.mil.checkpoint import load_model, load_tensors
@@ -15,12 +17,11 @@ from weno.mil.predict import predict_features
 from weno.mil.run import Run
 from weno.mil.run_folder import LAST, fold_folder
 from weno.mil.training import run_context
+from weno.prediction import write_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import torch
 
     from weno.features import SlideFeatures
     from weno.mil.config import TrainConfig
@@ -76,28 +77,43 @@ class Previews:
     run_dir : Path
     config : TrainConfig
     device : torch.device
+    path : Path
+        File that each prediction is written to, in place of the one before.
     """
 
     def __init__(
-        self, project: Project, run_dir: Path, config: TrainConfig, device: torch.device
+        self,
+        project: Project,
+        run_dir: Path,
+        config: TrainConfig,
+        device: torch.device,
+        path: Path,
     ) -> None:
         self._project, self._run_dir = project, run_dir
         self._config, self._device = config, device
+        self._path = path
         self._allowance = Allowance()
 
-    def after(self, report: EpochReport, slide_id: str | None) -> Prediction | None:
+    def after(self, report: EpochReport, slide_id: str | None) -> bool:
         """Predict a slide with the weights of the epoch that was just reported.
 
-        None if no slide is asked for, it is not the time yet, or the slide cannot be
-        predicted: a fit does not end for want of a picture.
+        Returns
+        -------
+        bool
+            False if no slide is asked for, it is not the time yet, or the slide cannot
+            be predicted: a fit does not end for want of a picture.
         """
         if slide_id is None or not self._allowance.allows():
-            return None
+            return False
         started = time.perf_counter()
         try:
-            return self._predict(report.fold, slide_id)
-        except (FeatureError, RunError, OSError):
-            return None
+            prediction = self._predict(report.fold, slide_id)
+            if prediction is not None:
+                write_prediction(self._path, prediction)
+            return prediction is not None
+        # The slide may be one that the window has added to the project meanwhile.
+        except (WenoError, OSError, torch.OutOfMemoryError):
+            return False
         finally:
             self._allowance.spend(time.perf_counter() - started)
 
