@@ -153,6 +153,7 @@ def test_tiles_are_answered_by_keys_and_saved(
     first = review.round.item
     assert session.opened.slide_id == first.tile.slide_id
     assert not any(layer.visible for layer in session.overlays())
+    assert not any(layer.thumbnail[..., :3].any() for layer in session.overlays())
     assert page.values.isHidden()
     assert session.tile is None
     frame = viewer.layers["tile asked about"]
