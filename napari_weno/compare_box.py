@@ -218,17 +218,9 @@ def comparison_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
     one, other = comparison.one, comparison.other
     rows = [
         (f"{one.class_name} found", _yes(one), _yes(other)),
-        (
-            "teacher",
-            f"{one.teacher_probability:.2f}",
-            f"{other.teacher_probability:.2f}",
-        ),
-        ("threshold", f"{one.threshold:.2f}", f"{other.threshold:.2f}"),
-        (
-            "student",
-            f"{one.student_probability:.2f}",
-            f"{other.student_probability:.2f}",
-        ),
+        _numbers("teacher", one.teacher_probability, other.teacher_probability),
+        _numbers("threshold", one.threshold, other.threshold),
+        _numbers("student", one.student_probability, other.student_probability),
         ("tiles from 0.50", _called(one), _called(other)),
         ("candidates", _candidates(one), _candidates(other)),
     ]
