@@ -136,7 +136,7 @@ class CompareBox(QWidget):
         session = self._session
         listen(self, session.prediction_changed, self.refresh)
         listen(self, session.files_changed, self._on_files)
-        listen(self, session.blind_changed, self._on_blind)
+        listen(self, session.blind_changed, self.refresh)
         self.other.currentIndexChanged.connect(self._choose)
         self.beside.toggled.connect(self._on_beside)
         self.flip.toggled.connect(self._on_flip)
@@ -146,6 +146,8 @@ class CompareBox(QWidget):
         """Compare with the run that is chosen."""
         self._end()
         session, run = self._session, self.other.currentData()
+        if session.blind:  # who works blind sees none of it
+            return
         if session.prediction is None or run is None:
             say(self.hint, "Choose the run to compare with.")
             return
@@ -170,7 +172,7 @@ class CompareBox(QWidget):
         self._twins.show(comparison.other)
         for button in (self.beside, self.flip):
             button.setEnabled(True)
-        self.shortcut.setEnabled(not self._session.blind)
+        self.shortcut.setEnabled(True)
         say(self.hint, "" if comparison.shared_tiles else _OTHER_TILES)
         rows = comparison_rows(comparison)
         self.table.setHorizontalHeaderLabels(
@@ -205,12 +207,6 @@ class CompareBox(QWidget):
         if flipped:
             self.beside.setChecked(False)
         self._twins.flip(flipped)
-
-    def _on_blind(self, blind: bool) -> None:
-        if blind:
-            self.beside.setChecked(False)
-            self.flip.setChecked(False)
-        self.shortcut.setEnabled(self._comparison is not None and not blind)
 
 
 def comparison_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
