@@ -28,7 +28,6 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_weno.review import ReviewWidget
     from weno.prediction import Prediction
     from weno.project import Project
     from weno.slides import Slide
@@ -114,6 +113,7 @@ class Watched:
         import napari
         from qtpy.QtCore import QEvent, QObject
 
+        from napari_weno.review import ReviewWidget
         from napari_weno.session import session_of, show_dock
         from weno.prediction import read_prediction
         from weno.review import build_queue
@@ -123,7 +123,9 @@ class Watched:
         session_of(self.viewer).open_project(project.root)
         paths = sorted(project.predictions_dir(_RUN).glob("*.parquet"))
         queue = build_queue(map(read_prediction, paths), limit=tiles, per_slide=tiles)
-        self.dock: ReviewWidget = show_dock(self.viewer, "Review")  # type: ignore[assignment]
+        dock = show_dock(self.viewer, "Review")
+        assert isinstance(dock, ReviewWidget)
+        self.dock = dock
         self.dock.setup.reviewer.setText("ada")
         self.dock.setup.ready.emit(queue)
         self.tiles = len(queue)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from weno.review import ReviewTile
 
 
+#: Kinds of layers that a prediction is drawn as.
+DRAWN = ("heatmap", "candidates")
 #: Kinds of layers that show what a model says, or give the truth away.
-OVERLAYS = ("heatmap", "candidates", "truth", "compared")
+OVERLAYS = (*DRAWN, "truth", "compared")
 
 
 def noted_on(layer: Layer) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def update_slide(layer: Image, data: Any, keywords: Mapping[str, Any]) -> None:
 def show_overlays(viewer: Viewer, wanted: Sequence[LayerData]) -> None:
     """Show these overlays of a prediction, the lowest first, and no others."""
     names = [keywords["name"] for _, keywords, _ in wanted]
-    for layer in of_kind(viewer, "heatmap", "candidates"):
+    for layer in of_kind(viewer, *DRAWN):
         if layer.name not in names:
             viewer.layers.remove(layer)
     for data in wanted:

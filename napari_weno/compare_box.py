@@ -136,7 +136,7 @@ class CompareBox(QWidget):
         session = self._session
         listen(self, session.prediction_changed, self.refresh)
         listen(self, session.files_changed, self._on_files)
-        listen(self, session.blind_changed, self._on_blind)
+        listen(self, session.blind_changed, self.refresh)
         self.other.currentIndexChanged.connect(self._choose)
         self.beside.toggled.connect(self._on_beside)
         self.flip.toggled.connect(self._on_flip)
@@ -146,6 +146,8 @@ class CompareBox(QWidget):
         """Compare with the run that is chosen."""
         self._end()
         session, run = self._session, self.other.currentData()
+        if session.blind:  # who works blind sees none of it
+            return
         if session.prediction is None or run is None:
             say(self.hint, "Choose the run to compare with.")
             return
@@ -170,7 +172,7 @@ class CompareBox(QWidget):
         self._twins.show(comparison.other)
         for button in (self.beside, self.flip):
             button.setEnabled(True)
-        self.shortcut.setEnabled(not self._session.blind)
+        self.shortcut.setEnabled(True)
         say(self.hint, "" if comparison.shared_tiles else _OTHER_TILES)
         rows = comparison_rows(comparison)
         self.table.setHorizontalHeaderLabels(
@@ -206,29 +208,15 @@ class CompareBox(QWidget):
             self.beside.setChecked(False)
         self._twins.flip(flipped)
 
-    def _on_blind(self, blind: bool) -> None:
-        if blind:
-            self.beside.setChecked(False)
-            self.flip.setChecked(False)
-        self.shortcut.setEnabled(self._comparison is not None and not blind)
-
 
 def comparison_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
     """Say in rows what two runs make of a slide: what, the one, the other."""
     one, other = comparison.one, comparison.other
     rows = [
         (f"{one.class_name} found", _yes(one), _yes(other)),
-        (
-            "teacher",
-            f"{one.teacher_probability:.2f}",
-            f"{other.teacher_probability:.2f}",
-        ),
-        ("threshold", f"{one.threshold:.2f}", f"{other.threshold:.2f}"),
-        (
-            "student",
-            f"{one.student_probability:.2f}",
-            f"{other.student_probability:.2f}",
-        ),
+        _numbers("teacher", one.teacher_probability, other.teacher_probability),
+        _numbers("threshold", one.threshold, other.threshold),
+        _numbers("student", one.student_probability, other.student_probability),
         ("tiles from 0.50", _called(one), _called(other)),
         ("candidates", _candidates(one), _candidates(other)),
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from napari.layers import Layer
 
@@ -63,6 +65,8 @@ class Curtain:
         if layer.visible:
             self._hidden.add(layer.name)
             layer.visible = False
+        # It is seen in the list of layers.
+        layer.thumbnail = np.zeros((32, 32, 4), np.uint8)
         layer.events.visible.connect(self._on_visible)
 
     def _on_visible(self, event: Any) -> None:

@@ -120,6 +120,7 @@ class ExplainWidget(Dock):
         session = self._session
         listen(self, session.prediction_changed, self._on_prediction)
         listen(self, session.blind_changed, self._show_what_may_be_seen)
+        listen(self, session.blind_changed, self._show_patient)
         listen(self, session.tile_changed, self._on_tile)
         listen(self, session.files_changed, self._show_patient)
         self.candidates.tile_chosen.connect(self._go_to)
@@ -152,10 +153,12 @@ class ExplainWidget(Dock):
             say(self.patient, patient_text(patient, prediction.class_name))
 
     def _patient(self) -> PatientReading | None:
-        """Sum up the patient, if the prediction is one of the project's."""
+        """Sum up the patient, if the prediction is the project's and may be seen."""
         session = self._session
         project, run, opened = session.project, session.run, session.opened
-        if session.prediction and project and run and opened and opened.slide_id:
+        if session.blind or session.prediction is None:
+            return None
+        if project and run and opened and opened.slide_id:
             with notifying():
                 return patient_reading(project, run, opened.slide_id)
         return None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
+    from qtpy.QtGui import QHideEvent, QShowEvent
     from qtpy.QtWidgets import QWidget
 
     from weno.prediction import Prediction
@@ -123,6 +124,8 @@ class Gallery(QListView):
         self.pictures = GalleryModel(self)
         self.setModel(self.pictures)
         self.job = QuietJob(self)
+        self._slide: Slide | None = None
+        self._prediction: Prediction | None = None
         self._set_looks()
         self.selectionModel().currentChanged.connect(lambda now, _: self._choose(now))
         self.clicked.connect(self._choose)
@@ -137,12 +140,32 @@ class Gallery(QListView):
         tiles: Sequence[int],
         caption: Callable[[int], str] = str,
     ) -> None:
-        """Show tiles of a prediction; their pictures come as they are read."""
+        """Show tiles of a prediction; their pictures come as they are read.
+
+        Nothing is read for a gallery that nobody sees.
+        """
         self.job.cancel()
+        self._slide, self._prediction = slide, prediction
         with QSignalBlocker(self.selectionModel()):
             self.pictures.show_tiles(prediction, tiles, caption)
         self.scrollToTop()
-        missing = self.pictures.missing()
+        if self.isVisible():
+            self._read()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        super().showEvent(event)
+        self._read()
+
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        super().hideEvent(event)
+        self.job.cancel()
+
+    def _read(self) -> None:
+        slide, prediction, missing = (
+            self._slide,
+            self._prediction,
+            self.pictures.missing(),
+        )
         if slide is not None and prediction is not None and missing:
             self.job.run(read_thumbnails, slide, prediction, missing)
 

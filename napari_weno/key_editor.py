@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_warning
@@ -138,7 +139,8 @@ class KeyHelp(QWidget):
 
 
 def _table(lines: Sequence[tuple[str, str]]) -> str:
-    """Set the help in two columns."""
+    """Set the help in two columns, as HTML."""
+    lines = [(escape(key), escape(text)) for key, text in lines]
     half = (len(lines) + 1) // 2
     rows = []
     for k in range(half):

@@ -19,10 +19,9 @@ from weno.review import VERDICT_COLORS
 from weno.tiles import IGNORE, TISSUE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
-    from napari.layers import Image, Layer
 
     from weno.geojson import Region
     from weno.prediction import Prediction
@@ -136,15 +135,6 @@ def overlay_layers(
             True,
         ),
         _candidates(prediction, verdicts or {}),
-    ]
-
-
-def heatmaps_in(layers: Iterable[Layer]) -> list[Image]:
-    """Return our heatmaps among layers, the lowest first."""
-    return [
-        layer
-        for layer in layers
-        if layer.metadata.get(METADATA_KEY, {}).get("kind") == "heatmap"
     ]
 
 

@@ -18,8 +18,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_weno.canvas import of_kind
 from napari_weno.docks import form_layout, listen, may_shrink, text_label
-from napari_weno.layers import heatmaps_in
 from napari_weno.readout import DISPLAYS, legend
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class OverlayBox(QGroupBox):
 
     def refresh(self, _: object = None) -> None:
         """Show the overlays that there are."""
-        layers = heatmaps_in(self._session.viewer.layers)
+        layers = of_kind(self._session.viewer, "heatmap")
         names = [layer.name for layer in reversed(layers)]
         chosen = self.overlay.currentText()
         if chosen not in names:
@@ -153,7 +153,7 @@ class OverlayBox(QGroupBox):
         self.threshold.valueChanged.connect(self._on_threshold)
 
     def _on_overlay(self, name: str) -> None:
-        for layer in heatmaps_in(self._session.viewer.layers):
+        for layer in of_kind(self._session.viewer, "heatmap"):
             layer.visible = layer.name == name
         self.refresh()
 

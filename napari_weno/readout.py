@@ -195,7 +195,7 @@ def run_text(run_dir: Path) -> str:
             *_metrics(card["metrics"]),
             f"threshold on P({card['class_names'][1]}): {_range(thresholds)}",
         ]
-    except (KeyError, TypeError, WenoError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, WenoError) as error:
         raise RunError(f"{run_dir}: damaged run card: {error!r}") from error
     return "\n".join(told)
 

@@ -92,9 +92,11 @@ def count_tiles(
         Where the tiles of slides are, by id; what is found is added.
     """
     yield
-    if slide_id not in known:
-        known[slide_id] = tiles_of(project, slide_id)
-    origins, tile_l0 = known[slide_id]
+    # Others may forget what is known meanwhile.
+    tiles = known.get(slide_id)
+    if tiles is None:
+        tiles = known[slide_id] = tiles_of(project, slide_id)
+    origins, tile_l0 = tiles
     yield
     counts = tuple(len(covered_tiles([r], origins, tile_l0)) for r in regions)
     said = Counter(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QSignalBlocker, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -40,12 +40,14 @@ from weno.geojson import Region, hash_of
 from weno.review import IGNORED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from napari.layers import Shapes
 
     from napari_weno.region_jobs import Cover, Tiles
     from napari_weno.session import Session
+    from weno.project import Project
+    from weno.slides import Slide
 
 # Shapes change many times while one is drawn.
 _COUNT_MS = 250
@@ -71,6 +73,7 @@ class RegionsBox(QGroupBox):
         self._tiles: dict[str, Tiles] = {}
         self._shown_before_blind = False
         self._note = ""
+        self._saved_from: Shapes | None = None
         self.draw = QPushButton("Draw regions")
         self.load = QPushButton("Import…")
         self.class_name = QComboBox()
@@ -221,10 +224,8 @@ class RegionsBox(QGroupBox):
         slide_id, project = self._slide_id(), self._session.project
         if slide_id is None or project is None:
             return
-        if self.layer() is None:
+        if self.layer() is None or then is not None:
             self._read.run(_read_both, project, slide_id, then)
-        elif then is not None:
-            self._read.run(_read_both, project, None, then)
         else:
             self._begin_drawing()
 
@@ -233,25 +234,22 @@ class RegionsBox(QGroupBox):
         if name:
             self.import_from(Path(name))
 
-    def _add(self, found: tuple[list[Region] | None, list[Region]]) -> None:
-        """Show regions of the project's file, and add those of another."""
+    def _add(self, found: tuple[list[Region], list[Region]]) -> None:
+        """Show regions of the project's file if they are not, add those of another."""
         saved, more = found
         opened, project = self._session.opened, self._session.project
         if opened is None or project is None:
             return
         layer = self.layer()
         if layer is None:
-            data, keywords, _ = regions_layer(
-                saved or [], opened.slide, project.positive
-            )
+            data, keywords, _ = regions_layer(saved, opened.slide, project.positive)
             layer = self._session.viewer.add_shapes(data, **keywords)
             noted_on(layer)["shown"] = hash_of(regions_in(layer))
             listen(self, layer.events.data, self._look_soon)
         chosen = self.class_name.currentText()
         unknown = sum(not region.name for region in more)
-        self._append(
-            layer, [Region(r.rings, r.name or chosen) for r in more], project.positive
-        )
+        added = [Region(r.rings, r.name or chosen) for r in more]
+        self._append(layer, added, opened.slide, project.positive)
         self._begin_drawing()
         self._soon.start(0)
         self._show_choices()
@@ -259,10 +257,12 @@ class RegionsBox(QGroupBox):
             f" {unknown:,} of {len(more):,} got the class {chosen}." if unknown else ""
         )
 
-    def _append(self, layer: Shapes, regions: Sequence[Region], positive: str) -> None:
+    def _append(
+        self, layer: Shapes, regions: Sequence[Region], slide: Slide, positive: str
+    ) -> None:
         if not regions:
             return
-        data, keywords, _ = regions_layer(regions, self._session.opened.slide, positive)  # type: ignore[union-attr]
+        data, keywords, _ = regions_layer(regions, slide, positive)
         before = layer.features["class"].tolist()
         layer.add(
             data,
@@ -311,12 +311,13 @@ class RegionsBox(QGroupBox):
         layer, slide_id = self.layer(), self._slide_id()
         if layer is not None and slide_id is not None:
             drawn = regions_in(layer)
+            self._saved_from = layer
             self._save.run(save_regions, self._session.project, slide_id, drawn)
 
     def _on_saved(self, saved: str) -> None:
-        layer = self.layer()
-        if layer is not None:
-            noted_on(layer)["shown"] = saved
+        # Another slide may be open by now.
+        if self._saved_from is not None:
+            noted_on(self._saved_from)["shown"] = saved
         self._session.files_changed.emit()
         self._look()
 
@@ -344,7 +345,8 @@ class RegionsBox(QGroupBox):
         regions = regions_in(layer)
         if len(regions) != len(cover.tiles):  # drawn since; it is counted again
             return
-        self.table.setRowCount(len(regions))
+        with QSignalBlocker(self.table):  # a row that goes moves no camera
+            self.table.setRowCount(len(regions))
         for row, (region, tiles) in enumerate(zip(regions, cover.tiles, strict=True)):
             for column, text in enumerate((region.name, f"{tiles:,}")):
                 self.table.setItem(row, column, QTableWidgetItem(text))
@@ -371,10 +373,10 @@ def is_edited(layer: Shapes) -> bool:
     return noted_on(layer).get("shown") != hash_of(regions_in(layer))
 
 
-def _read_both(project: Any, slide_id: str | None, path: Path | None) -> Any:
-    """Read the regions of a slide, if one is given, and those of another file."""
-    saved = None
-    if slide_id is not None:
-        saved = yield from read_regions(project, slide_id)
+def _read_both(
+    project: Project, slide_id: str, path: Path | None
+) -> Generator[None, None, tuple[list[Region], list[Region]]]:
+    """Read the regions of a slide, and those of another file if one is given."""
+    saved = yield from read_regions(project, slide_id)
     more = [] if path is None else (yield from import_file(project, path))
     return saved, more

@@ -159,7 +159,7 @@ class ReviewRound:
             If it was given in another queue, or could not be saved; nothing has
             changed.
         """
-        self._check_ours(_stacks(self.store.events)[0], "answer")
+        self._check_ours(self.store.to_undo, "answer")
         event = self.store.undo()
         if event is not None:
             for k in reversed(range(len(self._trail))):
@@ -178,7 +178,7 @@ class ReviewRound:
             If it was given in another queue, or could not be saved; nothing has
             changed.
         """
-        self._check_ours(_stacks(self.store.events)[1], "answer taken back")
+        self._check_ours(self.store.to_redo, "answer taken back")
         event = self.store.redo()
         if event is not None:
             self._trail.append(event)
@@ -190,10 +190,10 @@ class ReviewRound:
         self.go_to(tile)
         self._given[self.position] = self.store.verdict(tile)
 
-    def _check_ours(self, stack: Sequence[ReviewEvent], what: str) -> None:
-        if stack and stack[-1].tile not in self._places:
+    def _check_ours(self, answer: ReviewEvent | None, what: str) -> None:
+        if answer is not None and answer.tile not in self._places:
             raise ReviewError(
-                f"your last {what} is for slide {stack[-1].tile.slide_id} and was "
+                f"your last {what} is for slide {answer.tile.slide_id} and was "
                 "given in another queue; open that queue to change it"
             )
 
@@ -243,25 +243,6 @@ class ReviewRound:
         """Return what others answered for a tile, by their names."""
         said = {name: log.verdict(tile) for name, log in self.others.items()}
         return {name: verdict for name, verdict in said.items() if verdict in _SURE}
-
-
-def _stacks(
-    events: Sequence[ReviewEvent],
-) -> tuple[list[ReviewEvent], list[ReviewEvent]]:
-    """Return the answers that stand and those taken back, the next to move last."""
-    done: list[ReviewEvent] = []
-    undone: list[ReviewEvent] = []
-    for event in events:
-        if event.action == "answer":
-            done.append(event)
-            undone.clear()
-            continue
-        source, target = (done, undone) if event.action == "undo" else (undone, done)
-        for k in reversed(range(len(source))):
-            if (source[k].tile, source[k].verdict) == (event.tile, event.verdict):
-                target.append(source.pop(k))
-                break
-    return done, undone
 
 
 def _reveals(event: ReviewEvent) -> bool:

@@ -57,6 +57,7 @@ class ReviewSetup(QWidget):
         self.hint = text_label(name="hint")
         self.way_out = QPushButton()
         self._missing_dock = "Cohort"
+        self._predicted: list[str] = []  # ids of slides, by the run
         self._explain()
         self._lay_out()
         self._connect()
@@ -113,12 +114,9 @@ class ReviewSetup(QWidget):
 
     def _connect(self) -> None:
         session = self._session
-        for signal in (
-            session.project_changed,
-            session.files_changed,
-            session.prediction_changed,
-        ):
+        for signal in (session.project_changed, session.files_changed):
             listen(self, signal, self.refresh)
+        listen(self, session.prediction_changed, self._check)
         self.run.currentTextChanged.connect(self._count_slides)
         self.slides.currentIndexChanged.connect(self._check)
         self.reviewer.textChanged.connect(self._check)
@@ -131,7 +129,8 @@ class ReviewSetup(QWidget):
 
     def _count_slides(self, _: object = None) -> None:
         project, run = self._session.project, self.run.currentText()
-        count = len(predicted_slides(project, run)) if project and run else 0
+        self._predicted = predicted_slides(project, run) if project and run else []
+        count = len(self._predicted)
         which = self.slides.currentData() or "all"
         self.slides.blockSignals(True)
         self.slides.clear()
@@ -143,14 +142,10 @@ class ReviewSetup(QWidget):
 
     def _chosen(self) -> list[str]:
         """Return the ids of the slides that the queue is made from."""
-        project, run = self._session.project, self.run.currentText()
-        if project is None or not run:
-            return []
-        predicted = predicted_slides(project, run)
         if self.slides.currentData() == "all":
-            return predicted
+            return self._predicted
         opened = self._session.opened
-        return [s for s in predicted if opened is not None and s == opened.slide_id]
+        return [s for s in self._predicted if opened and s == opened.slide_id]
 
     def _check(self, _: object = None) -> None:
         """Say what is missing, and offer the dock that helps."""
@@ -169,7 +164,7 @@ class ReviewSetup(QWidget):
             return "No project is open yet. Open one, or try the demo cohort.", "Cohort"
         if not run:
             return "This project has no model yet: train one first.", "Train"
-        if not predicted_slides(project, run):
+        if not self._predicted:
             return f"Run {run} has not predicted any slide yet.", "Explain"
         if not self._chosen():
             return f"Run {run} has not predicted the slide shown.", "Explain"

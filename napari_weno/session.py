@@ -16,10 +16,8 @@ from napari_weno.camera import grow_world, look_at
 from napari_weno.canvas import (
     OVERLAYS,
     frame_tile,
-    mark_verdicts,
     noted_on,
     of_kind,
-    show_overlays,
     start_afresh,
     update_slide,
 )
@@ -27,8 +25,9 @@ from napari_weno.clicks import Clicks
 from napari_weno.colours import show_as_preferred
 from napari_weno.corner import Corner
 from napari_weno.docks import notifying
+from napari_weno.drawing import Drawing
 from napari_weno.hover import Hover
-from napari_weno.layers import overlay_layers, slide_layer, tile_centres
+from napari_weno.layers import slide_layer, tile_centres
 from napari_weno.matching import check_fits, differs, row_of, stored_prediction
 from napari_weno.measure import Ruler
 from napari_weno.offers import Questions
@@ -88,6 +87,7 @@ class Session:
         self.verdicts: dict[int, str] = {}
         self.blind = False
         self.display: Display = "log"
+        self._drawing = Drawing(self)
         viewer.layers.events.inserted.connect(self._on_layer_inserted)
         viewer.layers.events.removed.connect(self._on_layer_removed)
         #: Measures distances on the open slide.
@@ -241,13 +241,7 @@ class Session:
 
     def redraw(self) -> None:
         """Draw the overlays of the prediction anew."""
-        prediction = self.prediction
-        show_overlays(
-            self.viewer,
-            []
-            if prediction is None
-            else overlay_layers(prediction, self.display, self.verdicts),
-        )
+        self._drawing.draw()
         layers, opened = self.viewer.layers, self.opened
         if opened and opened.layer in layers and not self.ruler.measuring:
             layers.selection.active = opened.layer
@@ -256,6 +250,7 @@ class Session:
         """Say whether model values must stay off the screen for now."""
         if blind != self.blind:
             self.blind = blind
+            self._drawing.catch_up()
             self.blind_changed.emit(blind)
 
     def show_verdicts(self, verdicts: Mapping[int, str]) -> None:
@@ -267,7 +262,7 @@ class Session:
             Kept until another slide is opened.
         """
         self.verdicts = dict(verdicts)
-        mark_verdicts(self.viewer, verdicts)
+        self._drawing.mark_verdicts()
 
     def show_outline(self, tile: ReviewTile | None) -> None:
         """Frame a tile of the open slide; None hides the frame."""

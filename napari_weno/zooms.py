@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from weno.project import Project
     from weno.review import ReviewTile
-    from weno.slides import Slide
 
     Pixels = npt.NDArray[np.uint8]
 
@@ -69,7 +68,8 @@ def read_views(
     project : Project
     tiles : sequence of ReviewTile
     overviews : mapping of str to ndarray
-        Slides that were read before, by their content hash; more are added.
+        Slides that were read before, by their content hash; of no other thread, since
+        more are added.
 
     Raises
     ------
@@ -84,28 +84,16 @@ def read_views(
                 raise ReviewError(
                     f"Slide {tile.slide_id} is not the one it was any more."
                 )
-            crops = [_crop(slide, tile, context) for context in _CONTEXTS]
+            crops = [read_crop(slide, tile, context) for context in _CONTEXTS]
             whole = overviews.get(tile.content_hash)
             if whole is None:
                 whole = overviews[tile.content_hash] = slide.thumbnail(_OVERVIEW_PX)
             height, width = slide.shape
-        while len(overviews) > _KEPT_SLIDES:
-            del overviews[next(iter(overviews))]
         (y, x), (down, across) = tile.origin, tile.size
         share = 1 / _CONTEXTS[1]
         middle = QRectF((1 - share) / 2, (1 - share) / 2, share, share)
         on_slide = QRectF(x / width, y / height, across / width, down / height)
         yield TileViews(tile, (*crops, whole), (None, middle, on_slide))
-
-
-def _crop(slide: Slide, tile: ReviewTile, context: float) -> Pixels:
-    job = read_crop(slide, tile, context)
-    try:
-        while True:
-            next(job)
-    except StopIteration as end:
-        pixels: Pixels = end.value.pixels
-        return pixels
 
 
 class ZoomView(QWidget):
@@ -154,13 +142,13 @@ class ZoomView(QWidget):
             return
         self._shown = None
         self._show_text("")
-        self._job.run(read_views, project, [tile], self._overviews)
+        self._job.run(read_views, project, [tile], dict(self._overviews))
 
     def read_ahead(self, project: Project, tiles: Sequence[ReviewTile]) -> None:
         """Read tiles that are likely to be asked for, the likeliest first."""
         missing = [tile for tile in tiles if tile not in self._kept]
         if missing:
-            self._ahead.run(read_views, project, missing, self._overviews)
+            self._ahead.run(read_views, project, missing, dict(self._overviews))
 
     def clear(self, text: str = "") -> None:
         """Show a text in place of a tile."""
@@ -252,6 +240,9 @@ class ZoomView(QWidget):
 
     def _on_views(self, views: TileViews) -> None:
         self._kept[views.tile] = views
+        self._overviews[views.tile.content_hash] = views.pictures[-1]
+        while len(self._overviews) > _KEPT_SLIDES:
+            del self._overviews[next(iter(self._overviews))]
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         if views.tile == self._wanted and self._shown is None:

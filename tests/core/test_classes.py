@@ -197,7 +197,7 @@ def test_a_reviewer_is_asked_about_a_tile_once_for_each_class(
     runs = project.asked_by("b").runs_asking()
     with ReviewStore(project.review_dir, "me", runs) as store:
         assert store.verdict(tile(0)) is None
-        assert not store.can_undo
+        assert store.to_undo is None
         store.answer(tile(0), Verdict.NEGATIVE, run="b", blind=True)
         assert store.verdict(tile(0)) is Verdict.NEGATIVE
     (log,) = read_verdicts(project.review_dir).values()

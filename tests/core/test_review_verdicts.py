@@ -90,7 +90,7 @@ def test_every_answer_is_flushed_to_the_disk(
 
 def test_a_new_answer_replaces_the_old_and_undo_brings_it_back(tmp_path: Path) -> None:
     with ReviewStore(tmp_path, "alice") as store:
-        assert not store.can_undo
+        assert store.to_undo is None
         assert store.undo() is None
         answer(store, 1, "positive")
         answer(store, 2, "negative")
@@ -109,7 +109,7 @@ def test_a_new_answer_replaces_the_old_and_undo_brings_it_back(tmp_path: Path) -
         store.undo()
         assert store.verdict(tile(2)) is None
         store.undo()
-        assert not store.can_undo
+        assert store.to_undo is None
         assert numbers(store) == {}
         assert len(store.events) == 6
 
@@ -122,14 +122,14 @@ def test_undo_and_redo_go_on_after_a_restart(tmp_path: Path) -> None:
         store.undo()
     with ReviewStore(tmp_path, "alice") as store:
         assert numbers(store) == {0: "positive", 1: "positive"}
-        assert store.can_redo
+        assert store.to_redo is not None
         redone = store.redo()
         assert redone is not None
         assert redone.tile == tile(2)
     with ReviewStore(tmp_path, "alice") as store:
         assert sorted(numbers(store)) == [0, 1, 2]
         answer(store, 9, "negative")
-        assert not store.can_redo
+        assert store.to_redo is None
         assert store.redo() is None
     assert sorted(numbers(ReviewLog.read(tmp_path / "alice.jsonl"))) == [0, 1, 2, 9]
 

@@ -114,8 +114,11 @@ def test_a_run_sums_itself_up(tmp_path: Path) -> None:
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no finished run.*card\.json"):
         run_text(tmp_path)
-    with pytest.raises(RunError, match="damaged"):
-        run_text(card(tmp_path / "run", spec={"what": 1}))
+    damaged = {"spec": {"what": 1}, "folds": [], "metrics": [], "class_names": ["one"]}
+    for number, (name, value) in enumerate(damaged.items()):
+        with pytest.raises(RunError, match="damaged"):
+            run_text(card(tmp_path / f"damaged {number}", **{name: value}))
+    card(tmp_path / "run")
     (tmp_path / "run" / "card.json").write_text("{")
     with pytest.raises(RunError, match="not readable"):
         run_text(tmp_path / "run")

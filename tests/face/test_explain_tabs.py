@@ -111,6 +111,19 @@ def test_pictures_come_in_the_background(dock: ExplainWidget, qtbot) -> None:
     assert (colour.red(), colour.green(), colour.blue()) == (190, 150, 180)
 
 
+def test_no_picture_is_read_for_a_gallery_that_nobody_sees(
+    shown: Viewer, dock: ExplainWidget, prediction: Prediction, qtbot
+) -> None:
+    session, pictures = session_of(shown), dock.gallery.gallery.pictures
+    for hide in (session.set_blind, dock.setHidden):
+        hide(True)
+        session.show_prediction(dataclasses.replace(prediction))
+        qtbot.wait(300)
+        assert pictures.missing() == pictures.tiles != []
+        hide(False)
+        qtbot.waitUntil(lambda: not pictures.missing(), timeout=20_000)
+
+
 def test_gallery_table_and_canvas_share_the_chosen_tile(
     shown: Viewer, dock: ExplainWidget, prediction: Prediction, qtbot
 ) -> None:
@@ -363,6 +376,24 @@ def test_side_by_side_the_other_run_alone_is_on_the_right(
     assert not grid.enabled
     assert not of_kind(viewer, "compared", "slide again")
     assert opened.opened.slide_id == "synthetic_000"
+
+
+def test_who_works_blind_has_nothing_compared_or_summed_up(
+    compared: ExplainWidget, opened: Session, monkeypatch
+) -> None:
+    patient = PatientReading("p", 2, (SLIDE,), 0.6, 0.9, is_positive=True)
+    monkeypatch.setattr("napari_weno.explain.patient_reading", lambda *_: patient)
+    opened.set_blind(True)
+    assert not of_kind(opened.viewer, "compared")
+    opened.load_prediction()
+    assert not of_kind(opened.viewer, "compared")
+    assert compared.patient.text() == ""
+    compared.compare.shortcut.activated.emit()
+    assert visible(opened, "compared") == []
+    opened.set_blind(False)
+    assert compared.compare.other.currentText() == "second"
+    assert "P(tumour) · second" in opened.viewer.layers
+    assert "Patient p" in compared.patient.text()
 
 
 def test_a_run_that_predicts_meanwhile_is_offered(

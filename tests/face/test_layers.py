@@ -9,10 +9,10 @@ from napari import Viewer
 from napari.components import ViewerModel
 from napari.layers import Image
 
+from napari_weno.canvas import of_kind
 from napari_weno.layers import (
     METADATA_KEY,
     attention_values,
-    heatmaps_in,
     overlay_layers,
     slide_layer,
 )
@@ -198,7 +198,7 @@ def test_only_our_heatmaps_are_heatmaps(
     data, keywords, _ = slide_layer(odd_slide)
     viewer.add_image(data, **keywords)
     session_of(viewer).show_prediction(predict_by_hand(odd_slide, SPECS[0].values[0]))
-    found = heatmaps_in(viewer.layers)
+    found = of_kind(viewer, "heatmap")
     assert {one.name for one in found} == {
         "P(tumour)",
         "attention",

@@ -145,6 +145,49 @@ def test_what_is_not_saved_waits_for_its_slide(
     assert regions.layer().visible
 
 
+def test_what_is_saved_is_that_of_the_slide_it_was_drawn_on(
+    qtbot, viewer: Viewer, regions: RegionsBox, predicted: Project
+) -> None:
+    draw(qtbot, regions)
+    layer = regions.layer()
+    layer.add(box(0, 0, 300, "").rings[0] - 0.5, shape_type="polygon")
+    qtbot.mouseClick(regions.save, LEFT)
+    session_of(viewer).open_slide(SLIDES[1])
+    qtbot.waitUntil(lambda: not is_edited(layer), timeout=20_000)
+    assert len(stored(predicted)) == 1
+
+
+def test_a_region_that_goes_moves_no_camera(
+    qtbot, viewer: Viewer, regions: RegionsBox
+) -> None:
+    draw(qtbot, regions)
+    layer = regions.layer()
+    for at in (0, 400):
+        layer.add(box(at, at, 200, "").rings[0] - 0.5, shape_type="polygon")
+    qtbot.waitUntil(lambda: regions.table.rowCount() == 2, timeout=60_000)
+    regions.table.setCurrentCell(1, 0)
+    np.testing.assert_allclose(viewer.scene.camera.center[-2:], 250)
+    layer.selected_data = {1}
+    layer.remove_selected()
+    qtbot.waitUntil(lambda: regions.table.rowCount() == 1, timeout=60_000)
+    np.testing.assert_allclose(viewer.scene.camera.center[-2:], 250)
+
+
+def test_what_is_on_disk_is_kept_when_its_layer_goes_during_an_import(
+    qtbot, viewer: Viewer, regions: RegionsBox, predicted: Project, tmp_path: Path
+) -> None:
+    path = labelled_path(predicted.review_dir, SLIDE)
+    drawn = [box(0, 0, 300, "tumour")]
+    write_labelled(path, drawn, content_hash(predicted), "tumour")
+    draw(qtbot, regions)
+    other = tmp_path / "more.geojson"
+    write_labelled(other, [box(400, 400, 200, "normal")], "", "tumour")
+    regions.import_from(other)
+    viewer.layers.remove(regions.layer())
+    qtbot.waitUntil(lambda: regions.layer() is not None, timeout=20_000)
+    assert [r.name for r in regions_in(regions.layer())] == ["tumour", "normal"]
+
+
 def test_regions_are_hidden_from_who_works_blind(
     qtbot, viewer: Viewer, regions: RegionsBox
 ) -> None:

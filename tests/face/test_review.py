@@ -153,6 +153,7 @@ def test_tiles_are_answered_by_keys_and_saved(
     first = review.round.item
     assert session.opened.slide_id == first.tile.slide_id
     assert not any(layer.visible for layer in session.overlays())
+    assert not any(layer.thumbnail[..., :3].any() for layer in session.overlays())
     assert page.values.isHidden()
     assert session.tile is None
     frame = viewer.layers["tile asked about"]
@@ -423,6 +424,15 @@ def test_the_views_of_a_tile_are_the_slides_pixels(predicted: Project) -> None:
     assert abs(near).mean() < 12
     assert views.frames[2].left() == pytest.approx(384 / 1024)
     assert views.frames[2].top() == pytest.approx(256 / 1024)
+
+
+def test_the_whole_of_a_slide_is_read_once(predicted: Project) -> None:
+    with predicted.open_slide(SLIDES[0]) as slide:
+        tile = ReviewTile(SLIDES[0], slide.content_hash, (256, 384), (128, 128))
+    known: dict[str, np.ndarray] = {}
+    (first,) = read_views(predicted, [tile], known)
+    (again,) = read_views(predicted, [tile], known)
+    assert again.pictures[2] is first.pictures[2]
 
 
 def test_answers_are_counted_compared_and_passed_to_a_fit(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from review_files import SLIDES, ask_of_three
 
+from napari_weno.key_editor import KeyHelp
 from napari_weno.review_jobs import collect_queue, export_csv, export_geojson
 from napari_weno.review_keys import KEYS, help_lines
 from napari_weno.review_round import ReviewRound, values_text
@@ -263,3 +264,10 @@ def test_the_help_has_every_key_and_the_classes_own_names() -> None:
     assert ("P", "tumour") in lines
     assert ("N", "normal") in lines
     assert len({key.keys for key in KEYS}) == len(KEYS)
+
+
+def test_the_help_shows_a_class_name_as_it_is_written(qtbot) -> None:
+    shown = KeyHelp()
+    qtbot.addWidget(shown)
+    shown.show_keys(KEYS, ("G<3", "G>=3"))
+    assert "<td>G&lt;3</td>" in shown.help.text().replace("&nbsp;", "")

@@ -205,6 +205,44 @@ def test_layers_keep_what_the_user_gave_them(
     assert layer.data.shape == session.prediction.grid.shape
 
 
+def test_overlays_hidden_from_blind_work_wait_until_they_are_shown(
+    session: Session, odd_slide: Slide, predict_by_hand: Predict
+) -> None:
+    show(session, odd_slide)
+    session.show_prediction(predict_by_hand(odd_slide, SPEC))
+    layers, other = session.viewer.layers, predict_by_hand(odd_slide, TileSpec(50, 0.5))
+    before = layers["attention"].data
+    last = len(other) - 1
+
+    def show_another() -> None:
+        session.show_prediction(other)
+        session.show_verdicts({last: "positive"})
+
+    # Seen all the same: what is seen must be of the slide that is shown.
+    session.set_blind(True)
+    show_another()
+    assert layers["attention"].data.shape == other.grid.shape
+    session.show_prediction(predict_by_hand(odd_slide, SPEC))
+
+    for layer in session.overlays():
+        layer.visible = False
+    show_another()
+    assert layers["attention"].data.shape == before.shape
+    layers["attention"].visible = True
+    for name in ("attention", "P(tumour)"):
+        assert layers[name].data.shape == other.grid.shape
+    assert layers["candidates"].features["verdict"][0] == "positive"
+
+    layers["attention"].visible = False
+    session.show_prediction(predict_by_hand(odd_slide, SPEC))
+    assert layers["attention"].data.shape == other.grid.shape
+    session.set_blind(False)
+    np.testing.assert_array_equal(layers["attention"].data, before)
+    session.set_blind(True)
+    session.show_prediction(None)
+    assert session.overlays() == []
+
+
 def test_a_slide_that_is_taken_away_takes_its_overlays_along(
     session: Session, odd_slide: Slide, predict_by_hand: Predict
 ) -> None:

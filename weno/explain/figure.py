@@ -85,7 +85,7 @@ def figure_svg(figure: Figure) -> bytes:
         },
     )
     _add(root, "title", text=figure.caption[0] if figure.caption else RESEARCH_USE)
-    _add(root, "rect", width=width, height=f"{total:.0f}", fill="#ffffff")
+    _rect(root, 0, 0, width, total, fill="#ffffff")
     _add(
         root,
         "image",
@@ -132,26 +132,10 @@ def _draw_scale_bar(
     length = scale_length(um_per_px, width)
     across = length / um_per_px
     left, top = width - across - unit, height - 2.9 * unit
-    _add(
-        root,
-        "rect",
-        x=f"{left - unit / 2:.2f}",
-        y=f"{top:.2f}",
-        width=f"{across + unit:.2f}",
-        height=f"{2.4 * unit:.2f}",
-        fill="#ffffff",
-        **{"fill-opacity": "0.85"},
-    )
-    _add(
-        root,
-        "rect",
-        id="scale-bar",
-        x=f"{left:.2f}",
-        y=f"{top + 1.75 * unit:.2f}",
-        width=f"{across:.2f}",
-        height=f"{unit / 3:.2f}",
-        fill="#000000",
-    )
+    card = {"fill": "#ffffff", "fill-opacity": "0.85"}
+    _rect(root, left - unit / 2, top, across + unit, 2.4 * unit, **card)
+    bar = {"id": "scale-bar", "fill": "#000000"}
+    _rect(root, left, top + 1.75 * unit, across, unit / 3, **bar)
     _text(
         root,
         length_text(length),
@@ -180,18 +164,8 @@ def _draw_bar(
             },
         )
     _text(root, bar.name, unit / 2, y, unit, **{"font-weight": "bold"})
-    _add(
-        root,
-        "rect",
-        id="colour-bar",
-        x=f"{unit / 2:.2f}",
-        y=f"{y + unit / 2:.2f}",
-        width=f"{across:.2f}",
-        height=f"{unit:.2f}",
-        fill="url(#colours)",
-        stroke="#000000",
-        **{"stroke-width": "0.5"},
-    )
+    look = {"fill": "url(#colours)", "stroke": "#000000", "stroke-width": "0.5"}
+    _rect(root, unit / 2, y + unit / 2, across, unit, id="colour-bar", **look)
     y += 2.7 * unit
     _text(root, bar.low, unit / 2, y, unit)
     _text(root, bar.high, width - unit / 2, y, unit, **{"text-anchor": "end"})
@@ -208,14 +182,23 @@ def _embedded(pixels: npt.NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def _rect(
+    root: ElementTree.Element,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    **more: str,
+) -> None:
+    place = {"x": x, "y": y, "width": width, "height": height}
+    _add(root, "rect", **{k: f"{v:.2f}" for k, v in place.items()}, **more)
+
+
 def _text(
     root: ElementTree.Element, text: str, x: float, y: float, size: float, **more: str
 ) -> None:
-    _add(root, "text", text, x=f"{x:.2f}", y=f"{y:.2f}", **_font(size), **more)
-
-
-def _font(size: float) -> dict[str, str]:
-    return {"font-size": f"{size:.2f}", "fill": "#000000"}
+    font = {"font-size": f"{size:.2f}", "fill": "#000000"}
+    _add(root, "text", text, x=f"{x:.2f}", y=f"{y:.2f}", **font, **more)
 
 
 def _add(

@@ -66,14 +66,17 @@ class ReviewLog:
         return tuple(self._events)
 
     @property
-    def can_undo(self) -> bool:
-        """Whether there is an answer to take back."""
-        return bool(self._done)
+    def to_undo(self) -> ReviewEvent | None:
+        """The answer that is taken back next, None if there is none."""
+        return self._done[-1] if self._done else None
 
     @property
-    def can_redo(self) -> bool:
-        """Whether there is an answer to restore; a new answer ends that."""
-        return bool(self._undone)
+    def to_redo(self) -> ReviewEvent | None:
+        """The answer that is restored next, None if there is none.
+
+        A new answer ends that.
+        """
+        return self._undone[-1] if self._undone else None
 
     def history(self, tile: ReviewTile) -> Sequence[ReviewEvent]:
         """Return the answers for a tile that have not been undone, oldest first."""
@@ -245,15 +248,17 @@ class ReviewStore(ReviewLog):
 
         The answer that the tile had before, if any, is current again.
         """
-        if not self._done:
+        answer = self.to_undo
+        if answer is None:
             return None
-        return self._save(replace(self._done[-1], action="undo", time=_now()))
+        return self._save(replace(answer, action="undo", time=_now()))
 
     def redo(self) -> ReviewEvent | None:
         """Restore the answer that was taken back last; None if there is none."""
-        if not self._undone:
+        answer = self.to_redo
+        if answer is None:
             return None
-        return self._save(replace(self._undone[-1], action="redo", time=_now()))
+        return self._save(replace(answer, action="redo", time=_now()))
 
     def _save(self, event: ReviewEvent) -> ReviewEvent:
         self._journal.append(event.to_json().encode())
