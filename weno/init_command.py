@@ -100,60 +100,63 @@ def init(
     ] = None,
 ) -> dict[str, Any]:
     """Make a project folder from a CSV, a folder of slides or features of others."""
-    from weno.features import check_name
-    from weno.project import Project
-    from weno.tiles import CLASSICAL, TileSpec, tissue_names
-
     names = tuple(name.strip() for name in classes.split(","))
     if len(names) < 2 or not all(names):
         raise WenoError(
             f"--classes needs two names or more, as normal,tumour: {classes!r}"
         )
-    if features is not None:
-        cutting = {
-            "--stride-um": stride_um,
-            "--min-tissue": min_tissue,
-            "--upsample": upsample or None,
-            "--tissue": tissue,
-            "--icc": icc or None,
-        }
-        if given := [name for name, value in cutting.items() if value is not None]:
-            raise WenoError(
-                f"{', '.join(given)}: with --features the tiles are cut already"
-            )
-        return extract_commands.adopt_features(
-            project,
-            features,
-            slides,
-            encoder=encoder,
-            tile_um=tile_um,
-            tile_mpp=tile_mpp,
-            class_names=names,
-            positive=positive,
-        )
-    encoder = encoder or "texture"
+    asked = {"class_names": names, "positive": positive}
+    cutting = {
+        "stride_um": stride_um,
+        "min_tissue": min_tissue,
+        "upsample": upsample or None,
+        "tissue": tissue,
+        "icc": icc or None,
+    }
+    given = {name: value for name, value in cutting.items() if value is not None}
+    if features is None:
+        given |= {"tile_um": tile_um or 128.0, "mpp": tile_mpp or 0.5}
+        return _init_slides(project, slides, encoder or "texture", given, **asked)
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise WenoError(f"{options}: with --features the tiles are cut already")
+    return extract_commands.adopt_features(
+        project,
+        features,
+        slides,
+        encoder=encoder,
+        tile_um=tile_um,
+        tile_mpp=tile_mpp,
+        **asked,
+    )
+
+
+def _init_slides(
+    project: Path,
+    slides: Path | None,
+    encoder: str,
+    cutting: dict[str, Any],
+    **asked: Any,
+) -> dict[str, Any]:
+    """Make a project of slides, and say what is in it."""
+    from weno.features import check_name
+    from weno.project import Project
+    from weno.tiles import CLASSICAL, TileSpec, tissue_names
+
     check_name(encoder)
     if slides is None:
         raise WenoError("give --slides CSV_OR_FOLDER, or --features FOLDER, or both")
-    tissue = tissue or CLASSICAL
+    tissue = cutting.pop("tissue", CLASSICAL)
     if tissue not in tissue_names():
         known = ", ".join(tissue_names())
         raise WenoError(f"unknown tissue model {tissue!r}; there are: {known}")
     made = Project.create(
         project,
         slides,
-        spec=TileSpec(
-            tile_um=tile_um or 128.0,
-            mpp=tile_mpp or 0.5,
-            stride_um=stride_um,
-            min_tissue=0.5 if min_tissue is None else min_tissue,
-            icc=icc,
-            upsample=upsample,
-        ),
+        spec=TileSpec(**cutting),
         encoder=encoder,
         tissue=tissue,
-        class_names=names,
-        positive=positive,
+        **asked,
     )
     found = [row.class_index for row in made.slides]
     counts = {
