@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakMethod
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
+    QDockWidget,
     QFormLayout,
     QFrame,
     QHeaderView,
     QLabel,
+    QMainWindow,
     QScrollArea,
     QSizePolicy,
     QTableView,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from napari.viewer import Viewer
+    from qtpy.QtGui import QShowEvent
 
 Which = Literal["open", "selected", "rest"]
 
@@ -115,8 +118,38 @@ def on_mouse_move(
 class Dock(QWidget):
     """A widget for the side of the window, whose contents scroll if it is too low."""
 
+    _placed = False
+
     def sizeHint(self) -> QSize:
         return QSize(400, 700)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Become a tab beside our other docks, when shown for the first time.
+
+        napari's menu puts a dock below those that are there, and leaves these a few
+        lines each.
+        """
+        super().showEvent(event)
+        if not self._placed:
+            self._placed = True
+            # napari is still about to place it where it wants it.
+            QTimer.singleShot(0, self._join_others)
+
+    def _join_others(self) -> None:
+        dock, window = self.parent(), self.window()
+        if not isinstance(dock, QDockWidget) or not isinstance(window, QMainWindow):
+            return
+        others = [
+            other
+            for other in window.findChildren(QDockWidget)
+            if other is not dock
+            and isinstance(other.widget(), Dock)
+            and not other.isFloating()
+            and window.dockWidgetArea(other) == window.dockWidgetArea(dock)
+        ]
+        if others and not window.tabifiedDockWidgets(dock):
+            window.tabifyDockWidget(others[-1], dock)
+            dock.raise_()
 
     def show_contents(self, contents: QWidget) -> None:
         """Make `contents` all that the dock shows."""

@@ -28,6 +28,7 @@ from napari_weno.truth_layers import (
 )
 from weno.explain import Outcome, outcomes_of, tally
 from weno.explain.ranking import first
+from weno.review import Verdict, labelled_path, read_labelled, region_verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -44,10 +45,13 @@ if TYPE_CHECKING:
     Tiles = npt.NDArray[np.int64]
 
 _NONE = (
-    "No truth is known. Choose a table of squares of known class, as for weno evaluate "
+    "No truth is known of this slide. Draw regions of each class in the Review dock and "
+    "save them; or choose a table of squares of known class, as for weno evaluate "
     "--tiles: slide_id, y, x, size, positive in level-0 pixels."
 )
-_NOT_HERE = "{name} knows nothing of the tiles of this slide."
+_DRAWN = (
+    "Regions drawn in the Review dock. A run that has learnt from them knows the answers."
+)
 _MANY = 60
 
 
@@ -59,14 +63,40 @@ def truth_file(project: Project | None) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def read_tile_truth(path: Path, prediction: Prediction) -> Generator[None, None, Truth]:
-    """Read what a table knows of the tiles of a prediction."""
+def read_tile_truth(
+    path: Path | None, project: Project | None, prediction: Prediction
+) -> Generator[None, None, tuple[Truth | None, str]]:
+    """Return what is known of the tiles of a prediction, and who says so.
+
+    What a person has drawn counts where no table knows the slide.
+    """
     from weno.mil.truth import read_truth, tile_truth
 
     yield
-    known = read_truth(path).get(prediction.slide_id)
+    if path is not None and (known := read_truth(path).get(prediction.slide_id)):
+        yield
+        truth = tile_truth(prediction.grid, known)
+        if np.isfinite(truth).any():
+            return truth, path.name
     yield
-    return tile_truth(prediction.grid, known)
+    if project is not None:
+        truth = drawn_truth(project, prediction)
+        if np.isfinite(truth).any():
+            return truth, _DRAWN
+    return None, _NONE
+
+
+def drawn_truth(project: Project, prediction: Prediction) -> Truth:
+    """Return what the regions saved for a slide say of its tiles."""
+    path = labelled_path(project.review_dir, prediction.slide_id)
+    regions = read_labelled(path, prediction.content_hash, project.classes)
+    grid = prediction.grid
+    said = region_verdicts(regions, grid.origins, grid.tile_l0, project.positive)
+    truth = np.full(len(grid), np.nan)
+    for tile, verdict in said.items():
+        if verdict is not Verdict.UNSURE:
+            truth[tile] = verdict is Verdict.POSITIVE
+    return truth
 
 
 def most_wrong(
@@ -121,11 +151,11 @@ class TruthBox(QWidget):
         path = self._chosen or truth_file(self._session.project)
         self._job.cancel()
         self._show(None)
-        if path is None:
+        if prediction is None:
             say(self.file, _NONE)
-        elif prediction is not None:
-            say(self.file, f"Reading {path.name}…")
-            self._job.run(read_tile_truth, path, prediction)
+        else:
+            say(self.file, f"Reading {path.name}…" if path else "Reading…")
+            self._job.run(read_tile_truth, path, self._session.project, prediction)
 
     def _lay_out(self) -> None:
         self.choose.setToolTip(
@@ -167,12 +197,10 @@ class TruthBox(QWidget):
         self._chosen = None
         self.refresh()
 
-    def _on_truth(self, truth: Truth) -> None:
-        path = self._chosen or truth_file(self._session.project)
-        name = path.name if path else ""
-        known = bool(np.isfinite(truth).any())
-        say(self.file, name if known else _NOT_HERE.format(name=name))
-        self._show(truth if known else None)
+    def _on_truth(self, found: tuple[Truth | None, str]) -> None:
+        truth, source = found
+        say(self.file, source)
+        self._show(truth)
 
     def _show(self, truth: Truth | None) -> None:
         self._truth, self._outcomes = truth, None
