@@ -25,6 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_weno.preferences import TITLE
 from weno.errors import WenoError
 
 if TYPE_CHECKING:
@@ -139,6 +140,8 @@ class Dock(QWidget):
         dock, window = self.parent(), self.window()
         if not isinstance(dock, QDockWidget) or not isinstance(window, QMainWindow):
             return
+        # Five tabs are too narrow for "Cohort (WENO)"; the title above keeps it.
+        dock.setWindowTitle(dock.windowTitle().removesuffix(f" ({TITLE})"))
         others = [
             other
             for other in window.findChildren(QDockWidget)

@@ -49,9 +49,7 @@ _NONE = (
     "save them; or choose a table of squares of known class, as for weno evaluate "
     "--tiles: slide_id, y, x, size, positive in level-0 pixels."
 )
-_DRAWN = (
-    "Regions drawn in the Review dock. A run that has learnt from them knows the answers."
-)
+_DRAWN = "Regions drawn in the Review dock. A run that has learnt from them knows the answers."
 _MANY = 60
 
 
@@ -131,6 +129,7 @@ class TruthBox(QWidget):
         self._truth: Truth | None = None
         self._outcomes: npt.NDArray[np.int8] | None = None
         self._followed: Layer | None = None
+        self._read: dict[Path, int] = {}
         self._job = QuietJob(self)
         self.file = text_label(name="truth_file")
         self.choose = QPushButton("Choose truth…")
@@ -147,6 +146,7 @@ class TruthBox(QWidget):
 
     def refresh(self, _: object = None) -> None:
         """Read the truth of the tiles shown."""
+        self._read = self._sources()
         prediction = self._session.prediction
         path = self._chosen or truth_file(self._session.project)
         self._job.cancel()
@@ -156,6 +156,20 @@ class TruthBox(QWidget):
         else:
             say(self.file, f"Reading {path.name}…" if path else "Reading…")
             self._job.run(read_tile_truth, path, self._session.project, prediction)
+
+    def _sources(self) -> dict[Path, int]:
+        """Return when what the truth is read from was written."""
+        project, prediction = self._session.project, self._session.prediction
+        paths = [self._chosen or truth_file(project)]
+        if project is not None and prediction is not None:
+            paths.append(labelled_path(project.review_dir, prediction.slide_id))
+        return {
+            path: path.stat().st_mtime_ns for path in paths if path and path.exists()
+        }
+
+    def _on_files(self) -> None:
+        if self._sources() != self._read:
+            self.refresh()
 
     def _lay_out(self) -> None:
         self.choose.setToolTip(
@@ -179,6 +193,7 @@ class TruthBox(QWidget):
         session = self._session
         listen(self, session.prediction_changed, self.refresh)
         listen(self, session.project_changed, self._on_project)
+        listen(self, session.files_changed, self._on_files)
         listen(self, session.blind_changed, self._draw)
         self.choose.clicked.connect(self._browse)
         for box in self.boxes.values():

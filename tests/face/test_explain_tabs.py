@@ -22,8 +22,10 @@ from napari_weno.layers import slide_layer, tile_centres
 from napari_weno.readout import patient_text, status_text
 from napari_weno.session import Session, session_of, show_dock
 from weno.explain import PatientReading
+from weno.geojson import Region
 from weno.prediction import Prediction, read_prediction, write_prediction
 from weno.project import Project
+from weno.review import labelled_path, write_labelled
 from weno.slides import Slide, open_slide
 from weno.tiles import TileSpec
 
@@ -281,6 +283,26 @@ def test_the_gallery_shows_what_was_missed(
     opened.show_prediction(None)
     assert judged.gallery.which.findText("Missed") == -1
     assert tiles_in(judged) == []
+
+
+def test_drawn_regions_are_truth_where_no_table_is(
+    judged: ExplainWidget, opened: Session, qtbot
+) -> None:
+    project, prediction = opened.project, opened.prediction
+    (project.root / "truth.csv").unlink()
+    tall, wide = prediction.grid.tile_l0
+    y, x = prediction.origins[0]
+    square = [(0, 0), (0, wide), (tall, wide), (tall, 0)]
+    drawn = [Region((np.array(square) + (y, x),), "tumour")]
+    path = labelled_path(project.review_dir, SLIDE)
+    write_labelled(path, drawn, prediction.content_hash, "tumour")
+    opened.files_changed.emit()
+    qtbot.waitUntil(lambda: "1 of 1 positive" in judged.truth.result.text())
+    assert "Regions drawn" in judged.truth.file.text()
+    path.unlink()
+    opened.files_changed.emit()
+    qtbot.waitUntil(lambda: "No truth" in judged.truth.file.text())
+    assert not judged.truth.boxes["misses"].isEnabled()
 
 
 def test_a_file_that_is_no_truth_is_said(
