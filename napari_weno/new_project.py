@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from napari_weno.import_box import Choices, Records
 
-# Slides whose headers are read before a project is made; over a network each takes time.
+# Slides that are looked at before a project is made; over a network each takes time.
 _LOOKED_AT = 8
 
 

@@ -322,7 +322,7 @@ class ReviewWidget(Dock):
         except ReviewError as error:
             show_error(str(error))
             return
-        told = f"Saved: {verdict_name(verdict, names)}"
+        told = f"The one before, saved: {verdict_name(verdict, names)}"
         if verdict is not Verdict.SKIP and known:
             told = f"{told}\n{known}"
         say(self.page.last, told)

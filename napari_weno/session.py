@@ -79,6 +79,8 @@ class Session:
         self._viewer = ref(viewer)
         self.project: Project | None = None
         self.selected: list[str] = []
+        # What models from folders say, by folder and content of the slide.
+        self.loaded: dict[tuple[Path, str], Prediction] = {}
         self.run: str | None = None
         self.opened: OpenedSlide | None = None
         self.prediction: Prediction | None = None

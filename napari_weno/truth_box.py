@@ -45,11 +45,14 @@ if TYPE_CHECKING:
     Tiles = npt.NDArray[np.int64]
 
 _NONE = (
-    "No truth is known of this slide. Draw regions of each class in the Review dock and "
-    "save them; or choose a table of squares of known class, as for weno evaluate "
+    "No truth is known of this slide. Draw regions of each class in the Review dock "
+    "and save them; or choose a table of squares of known class, as for weno evaluate "
     "--tiles: slide_id, y, x, size, positive in level-0 pixels."
 )
-_DRAWN = "Regions drawn in the Review dock. A run that has learnt from them knows the answers."
+_DRAWN = (
+    "Regions drawn in the Review dock. A run that has learnt from them has seen the "
+    "answers."
+)
 _MANY = 60
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from napari._app_model import get_app_model
 from napari.settings import get_settings
-from qtpy.QtCore import QEvent, QObject, Qt
-from qtpy.QtGui import QImage
+from qtpy.QtCore import QEvent, QObject, QPoint, QPointF, Qt
+from qtpy.QtGui import QImage, QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
@@ -120,6 +120,29 @@ def test_docks_of_the_menu_become_tabs(viewer: Viewer) -> None:
         assert len(window.tabifiedDockWidgets(widget.parent())) == len(DOCKS) - 1
         assert show_dock(viewer, name) is widget
     assert len(viewer.window.dock_widgets) == len(DOCKS)
+
+
+def test_the_wheel_scrolls_and_changes_nothing(
+    viewer: Viewer, docks: dict[str, QWidget]
+) -> None:
+    show_dock(viewer, "Train")
+    settle()
+    epochs = docks["Train"].form.editors["epochs"].editor
+    before = epochs.value()
+    place = QPointF(epochs.rect().center())
+    turn = QWheelEvent(
+        place,
+        epochs.mapToGlobal(place),
+        QPoint(),
+        QPoint(0, -120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    assert not epochs.hasFocus()
+    QApplication.sendEvent(epochs, turn)
+    assert epochs.value() == before
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.5])

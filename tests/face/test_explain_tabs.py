@@ -289,15 +289,17 @@ def test_drawn_regions_are_truth_where_no_table_is(
     judged: ExplainWidget, opened: Session, qtbot
 ) -> None:
     project, prediction = opened.project, opened.prediction
-    (project.root / "truth.csv").unlink()
+    for table in project.root.rglob("truth.csv"):
+        table.unlink()
     tall, wide = prediction.grid.tile_l0
     y, x = prediction.origins[0]
     square = [(0, 0), (0, wide), (tall, wide), (tall, 0)]
-    drawn = [Region((np.array(square) + (y, x),), "tumour")]
+    drawn = [Region((np.add(square, (y, x)),), "tumour")]
     path = labelled_path(project.review_dir, SLIDE)
     write_labelled(path, drawn, prediction.content_hash, "tumour")
     opened.files_changed.emit()
-    qtbot.waitUntil(lambda: "1 of 1 positive" in judged.truth.result.text())
+    result = judged.truth.result
+    qtbot.waitUntil(lambda: "1 of 1 positive" in result.text(), timeout=20_000)
     assert "Regions drawn" in judged.truth.file.text()
     path.unlink()
     opened.files_changed.emit()
@@ -342,6 +344,52 @@ def test_two_runs_are_compared_in_numbers(
     compared.tabs.setCurrentWidget(compared.gallery)
     choose(qtbot, compared.gallery.which, "Most changed")
     assert tiles_in(compared)[0] == 5
+
+
+def test_a_loaded_model_is_compared_like_a_run(opened: Session, qtbot) -> None:
+    dock, prediction = show_dock(opened.viewer, "Explain"), opened.prediction
+    loaded = dataclasses.replace(prediction, run="far", teacher_probability=0.1)
+    folder = Path("elsewhere/far")
+    opened.loaded[folder, prediction.content_hash] = loaded
+    opened.loaded[folder, "another slide"] = loaded
+    dock.compare.refresh()
+    choose(qtbot, dock.compare.other, "far (loaded)")
+    assert dock.compare.table.horizontalHeaderItem(2).text() == "far"
+    assert dock.compare.table.item(1, 2).text() == "0.10"
+    assert dock.compare.apart.isHidden(), "it has no table of slides"
+    opened.choose_run(None)
+    opened.show_prediction(loaded)
+    offered = [
+        dock.compare.other.itemText(k) for k in range(dock.compare.other.count())
+    ]
+    assert "far (loaded)" not in offered
+    choose(qtbot, dock.compare.other, "demo")
+    assert dock.compare.table.item(1, 2).text() == "0.90"
+
+
+def test_the_slides_on_which_runs_differ_are_listed_and_open(
+    compared: ExplainWidget, opened: Session, qtbot
+) -> None:
+    apart = compared.compare.apart
+    qtbot.waitUntil(lambda: not apart.isHidden())
+    assert apart.table.rowCount() == 0, "the second run has no table of slides yet"
+    for run, others in (("demo", 0.9), ("second", 0.2)):
+        path = opened.project.predictions_dir(run) / "slides.csv"
+        with path.open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["slide_id", "teacher_probability", "threshold"])
+            table.writerow([SLIDE, 0.9, 0.5])
+            table.writerow(["synthetic_000", others, 0.5])
+    opened.files_changed.emit()
+    qtbot.waitUntil(lambda: apart.table.rowCount() == 2)
+    assert "1 of 2 slides" in apart.summary.text()
+    cells = [apart.table.item(0, column).text() for column in range(4)]
+    assert cells == ["synthetic_000", "0.90 +", "0.20", "-0.70"]
+    apart.table.setCurrentCell(0, 0)
+    qtbot.keyClick(apart.table, Qt.Key.Key_Return)
+    assert opened.opened.slide_id == "synthetic_000"
+    opened.set_blind(True)
+    assert apart.isHidden()
 
 
 def test_flipping_shows_the_other_run_in_place_of_this_one(
