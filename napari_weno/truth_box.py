@@ -31,7 +31,7 @@ from weno.explain.ranking import first
 from weno.review import Verdict, labelled_path, read_labelled, region_verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
     import numpy.typing as npt
     from napari.layers import Layer
@@ -137,6 +137,8 @@ class TruthBox(QWidget):
         self.file = text_label(name="truth_file")
         self.choose = QPushButton("Choose truth…")
         self.result = text_label(name="truth_result")
+        #: What the classes are called that the truth knows.
+        self.names = QLabel(), QLabel()
         self.boxes = {"misses": QCheckBox(), "truth": QCheckBox()}
         self._lay_out()
         self._connect()
@@ -188,7 +190,7 @@ class TruthBox(QWidget):
         layout.addWidget(self.boxes["misses"])
         layout.addWidget(_key(list(OUTCOME_COLOURS.values())))
         layout.addWidget(self.boxes["truth"])
-        layout.addWidget(_key(list(TRUTH_COLOURS.values())))
+        layout.addWidget(_key(list(TRUTH_COLOURS.values()), self.names))
         layout.addStretch()
         layout.addWidget(self.choose)
 
@@ -222,6 +224,7 @@ class TruthBox(QWidget):
 
     def _show(self, truth: Truth | None) -> None:
         self._truth, self._outcomes = truth, None
+        self._name_classes()
         for box in self.boxes.values():
             box.setEnabled(truth is not None)
         self._follow_threshold()
@@ -231,6 +234,16 @@ class TruthBox(QWidget):
             self.outcomes_changed.emit(None)
             return
         self._count()
+
+    def _name_classes(self) -> None:
+        prediction, project = self._session.prediction, self._session.project
+        if prediction is not None:
+            asked = prediction.class_name
+            names = f"not {asked}", asked
+            if project is not None and project.positive == asked:
+                names = project.class_names
+            for label, name in zip(self.names, names, strict=True):
+                label.setText(name)
 
     def _follow_threshold(self) -> None:
         """Count anew when the lower limit of the probability's overlay moves."""
@@ -290,17 +303,19 @@ class TruthBox(QWidget):
         viewer.layers.selection.active = active
 
 
-def _key(entries: list[tuple[str, str]]) -> QWidget:
-    """Make a table that says which colour is what."""
+def _key(entries: list[tuple[str, str]], labels: Sequence[QLabel] = ()) -> QWidget:
+    """Make a table that says which colour is what, in labels that may change or not."""
     table = QWidget()
     layout = QGridLayout(table)
     layout.setContentsMargins(20, 0, 0, 4)
     for k, (text, hue) in enumerate(entries):
+        label = labels[k] if labels else QLabel()
+        label.setText(text)
         patch = QLabel()
         patch.setFixedSize(12, 12)
         patch.setStyleSheet(f"background: {hue}; border: 1px solid gray")
         row, column = divmod(k, 2)
         layout.addWidget(patch, row, 2 * column)
-        layout.addWidget(QLabel(text), row, 2 * column + 1)
+        layout.addWidget(label, row, 2 * column + 1)
     layout.setColumnStretch(4, 1)
     return table

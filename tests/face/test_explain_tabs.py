@@ -247,6 +247,7 @@ def test_truth_is_found_beside_the_slides_and_counted(
     judged: ExplainWidget, opened: Session, qtbot
 ) -> None:
     told = judged.truth.result.text()
+    assert [label.text() for label in judged.truth.names] == ["normal", "tumour"]
     assert "1 of 2 positive tiles found, 1 missed, 2 false alarms among 2" in told
     layer = opened.viewer.layers["P(tumour)"]
     first = opened.prediction.probability
@@ -481,7 +482,7 @@ def test_a_run_that_predicts_meanwhile_is_offered(
 
 
 def test_without_a_second_run_the_box_says_what_to_do(dock: ExplainWidget) -> None:
-    assert "fit a second one" in dock.compare.hint.text()
+    assert "fit a second run" in dock.compare.hint.text()
     assert not dock.compare.beside.isEnabled()
 
 
