@@ -28,6 +28,7 @@ from weno.tiles import TileSpec
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from qtpy.QtGui import QShowEvent
     from qtpy.QtWidgets import QWidget
 
     from napari_weno.import_box import Choices, Records
@@ -119,6 +120,13 @@ class NewProjectForm(QGroupBox):
         self._lay_out()
         self._connect()
 
+    def showEvent(self, event: QShowEvent) -> None:
+        """Line the slides up with the other lines, now that letters have their size."""
+        super().showEvent(event)
+        labels = map(self._form.labelForField, (self.tile_um, self.mpp, self.encoder))
+        widths = [label.sizeHint().width() for label in labels if label is not None]
+        self.imports.label.setMinimumWidth(max(widths))
+
     def create_project(self) -> None:
         """Make the project in the background, or say in the form what is wrong."""
         if not self.create_button.isEnabled():
@@ -184,7 +192,7 @@ class NewProjectForm(QGroupBox):
         buttons.addStretch()
         buttons.addWidget(self.cancel_button)
         buttons.addWidget(self.create_button)
-        form = form_layout(self)
+        form = self._form = form_layout(self)
         form.addRow("Folder", with_browse(self.folder, self._browse_folder))
         form.addRow(self.imports)
         form.addRow("Classes", classes)

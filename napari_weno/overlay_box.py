@@ -95,12 +95,12 @@ class OverlayBox(QGroupBox):
         """Show the overlays that there are."""
         layers = of_kind(self._session.viewer, "heatmap")
         names = [layer.name for layer in reversed(layers)]
-        chosen = self._wanted
-        if chosen not in names:
-            # It may come back: overlays are taken away and put there one by one.
-            visible = [layer.name for layer in reversed(layers) if layer.visible]
-            chosen = next(iter(visible or names), "")
-            self._wanted = self._wanted or chosen
+        visible = [layer.name for layer in reversed(layers) if layer.visible]
+        # What was chosen may come back: overlays are taken away and put there one by
+        # one. Until then, and where another one is seen, the box speaks of that.
+        offered = visible or names
+        chosen = self._wanted if self._wanted in offered else next(iter(offered), "")
+        self._wanted = self._wanted or chosen
         with QSignalBlocker(self.overlay):
             self.overlay.clear()
             self.overlay.addItems(names)

@@ -421,6 +421,25 @@ def test_a_new_project_is_made_in_the_dock(
     qtbot.waitUntil(lambda: dock.table.model().rowCount() == 6)
 
 
+def test_pixels_finer_than_the_slides_are_refused_before_anything_is_made(
+    viewer: Viewer, cohort: Path, tmp_path: Path, qtbot
+) -> None:
+    dock = show_dock(viewer, "Cohort")
+    qtbot.mouseClick(dock.new_button, LEFT)
+    form, root = dock.new_form, tmp_path / "mine"
+    form.folder.setText(str(root))
+    form.slides.setText(str(cohort / "slides.csv"))
+    form.mpp.setValue(0.2)
+    qtbot.mouseClick(form.create_button, LEFT)
+    qtbot.waitUntil(lambda: "give 0.5 or more at Pixels" in form.problem.text())
+    assert not root.exists()
+    form.mpp.setValue(0.5)
+    qtbot.mouseClick(form.create_button, LEFT)
+    qtbot.waitUntil(form.isHidden)
+    assert session_of(viewer).project.root == root
+    assert form.folder.text() == form.slides.text() == ""
+
+
 def test_of_several_classes_the_dock_says_which_is_asked_about(
     viewer: Viewer, cohort: Path, tmp_path: Path, qtbot
 ) -> None:

@@ -181,7 +181,31 @@ def test_the_status_bar_speaks_of_the_tile_under_the_mouse(
     said = shown.window._qt_window.statusBar().findChildren(QLabel)
     assert any("P(tumour)" in label.text() for label in said)
     session.set_blind(True)
+    assert "Tile" not in str(shown.status), "also before the mouse moves"
     assert "Tile" not in status()
+
+
+def test_an_overlay_without_anything_to_show_says_so(
+    shown: Viewer, dock: ExplainWidget, prediction: Prediction
+) -> None:
+    nothing = dock.overlays.nothing
+    assert nothing.isHidden()
+    faint = dataclasses.replace(prediction, probability=prediction.probability * 0.3)
+    session_of(shown).show_prediction(faint)
+    assert "No tile reaches 0.50, the highest has 0.30" in nothing.text()
+    shown.layers["P(tumour)"].contrast_limits = (0.2, 1.0)
+    assert nothing.isHidden()
+
+
+def test_the_box_speaks_of_the_overlay_that_is_seen(
+    shown: Viewer, dock: ExplainWidget, prediction: Prediction
+) -> None:
+    session, box = session_of(shown), dock.overlays
+    assert box.overlay.currentText() == "P(tumour)"
+    session.show_prediction(None)
+    session.show_prediction(prediction)
+    assert box.overlay.currentText() == "P(tumour)"
+    assert box.shown.isChecked()
 
 
 def test_a_patient_is_read_out_by_the_worst_slide() -> None:
