@@ -431,11 +431,12 @@ def test_pixels_finer_than_the_slides_are_refused_before_anything_is_made(
     form.slides.setText(str(cohort / "slides.csv"))
     form.mpp.setValue(0.2)
     qtbot.mouseClick(form.create_button, LEFT)
-    qtbot.waitUntil(lambda: "give 0.5 or more at Pixels" in form.problem.text())
+    problem = form.problem
+    qtbot.waitUntil(lambda: "give 0.5 or more at" in problem.text(), timeout=20_000)
     assert not root.exists()
     form.mpp.setValue(0.5)
     qtbot.mouseClick(form.create_button, LEFT)
-    qtbot.waitUntil(form.isHidden)
+    qtbot.waitUntil(form.isHidden, timeout=20_000)
     assert session_of(viewer).project.root == root
     assert form.folder.text() == form.slides.text() == ""
 
@@ -451,8 +452,9 @@ def test_of_several_classes_the_dock_says_which_is_asked_about(
     form.negative.setText("normal")
     form.positive.setText("tumour, necrosis")
     qtbot.mouseClick(form.create_button, LEFT)
-    qtbot.waitUntil(lambda: session_of(viewer).project is not None)
-    project = session_of(viewer).project
+    session = session_of(viewer)
+    qtbot.waitUntil(lambda: session.project is not None, timeout=20_000)
+    project = session.project
     assert project.classes == ("normal", "tumour", "necrosis")
     qtbot.waitUntil(lambda: "predicted" in dock.summary.text())
     assert dock.summary.text().startswith("necrosis against 2 others · 6 slides · ")
