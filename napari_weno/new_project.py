@@ -54,7 +54,11 @@ def _check_pixels(records: Records, spec: TileSpec) -> Generator[None, None, Non
     """
     for record in records[:: len(records) // _LOOKED_AT + 1]:
         yield
-        with suppress(WenoError, OSError), open_slide(record["path"]) as slide:
+        # What is wrong with a slide, or with the number, is said when it is made.
+        with (
+            suppress(WenoError, OSError, ValueError),
+            open_slide(record["path"]) as slide,
+        ):
             own = float(record.get("mpp") or max(slide.mpp or (0.0,)))
             if spec.wants_finer(own):
                 break
