@@ -23,7 +23,7 @@ from napari_weno.jobs import QuietJob
 from napari_weno.new_project import NewProjectForm
 from napari_weno.next_slide import open_step, show_in_order
 from napari_weno.prepare import PrepareBox
-from napari_weno.recent import RecentButton, recent_projects, remember
+from napari_weno.recent import RecentButton, recent_projects
 from napari_weno.relink_box import RelinkBox
 from napari_weno.session import session_of
 from napari_weno.slide_edits import EditBox
@@ -74,10 +74,10 @@ class CohortWidget(Dock):
         self.add_button = QPushButton("Add…")
         self.add_form = AddForm()
         self.table = SlideTable()
-        self.edits = EditBox(self._session)
-        self.relink = RelinkBox(self._session)
-        self.tissue = TissueBox(self._session)
-        self.prepare = PrepareBox(self._session)
+        self.edits = EditBox(self._session, self)
+        self.relink = RelinkBox(self._session, self)
+        self.tissue = TissueBox(self._session, self)
+        self.prepare = PrepareBox(self._session, self)
         self.tissue.saved.connect(self.prepare.refresh)
         self._survey = QuietJob(self)
         self._watch = ProjectWatch(self)
@@ -226,8 +226,6 @@ class CohortWidget(Dock):
         self._tiles: int | None = None
         self._survey.cancel()
         self.table.show_states([], "positive")
-        if project is not None:
-            remember(project)
         self.recent.refresh()
         self._show_last()
         if project is None:

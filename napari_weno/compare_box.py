@@ -19,12 +19,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_weno.apart_table import ApartTable
 from napari_weno.docks import listen, may_shrink, notifying, say, text_label
 from napari_weno.matching import stored_prediction
 from napari_weno.side_by_side import SideBySide
 from weno.explain import compare
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_weno.session import Session
     from weno.explain import Comparison
     from weno.prediction import Prediction
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
 FLIP_KEY = "F"
 _NO_RUN = "no other run"
 _NOTHING = (
-    "To compare two runs, fit a second one in the Train dock and predict this slide "
-    "with both."
+    "To compare, fit a second run in the Train dock, or load a model above, and "
+    "predict this slide with both."
 )
 _OTHER_TILES = (
     "The runs cut the slide into other tiles: only what they say of the slide can be "
@@ -62,6 +65,7 @@ class CompareBox(QWidget):
         self.flip = QPushButton(f"Flip ({FLIP_KEY})")
         self.hint = text_label(name="compare_hint")
         self.table = QTableWidget(0, 3)
+        self.apart = ApartTable(self)
         self._explain()
         self._lay_out()
         self._connect()
@@ -70,33 +74,52 @@ class CompareBox(QWidget):
     def refresh(self, _: object = None) -> None:
         """Offer the other runs that have predicted the open slide."""
         chosen = self.other.currentText()
-        names = self._others()
+        others = self._others()
         with QSignalBlocker(self.other):
             self.other.clear()
             self.other.addItem(_NO_RUN, None)
-            for name in names:
-                self.other.addItem(name, name)
+            for text, model in others.items():
+                self.other.addItem(text, model)
             self.other.setCurrentIndex(max(0, self.other.findText(chosen)))
-        self.other.setEnabled(bool(names))
+        self.other.setEnabled(bool(others))
         self._choose()
-        if not names:
+        if not others:
             say(self.hint, _NOTHING)
 
-    def _others(self) -> list[str]:
+    def _others(self) -> dict[str, str | Path]:
+        """Return what else has predicted the slide: runs, and folders of models."""
         session = self._session
-        project, opened = session.project, session.opened
-        prediction, slide_id = session.prediction, opened.slide_id if opened else None
-        if project is None or prediction is None or slide_id is None:
-            return []
-        return [
-            name
-            for name in project.run_names()
-            if name != session.run and project.prediction_path(name, slide_id).is_file()
-        ]
+        project, opened, prediction = (
+            session.project,
+            session.opened,
+            session.prediction,
+        )
+        if opened is None or prediction is None:
+            return {}
+        found: dict[str, str | Path] = {}
+        slide_id = opened.slide_id
+        if project is not None and slide_id is not None:
+            for name in project.run_names():
+                path = project.prediction_path(name, slide_id)
+                if name != session.run and path.is_file():
+                    found[name] = name
+        for (folder, content_hash), known in session.loaded.items():
+            if content_hash == prediction.content_hash and known is not prediction:
+                found[f"{folder.name} (loaded)"] = folder
+        return found
+
+    def _prediction_of(self, model: str | Path) -> Prediction | None:
+        session, opened = self._session, self._session.opened
+        if isinstance(model, str):
+            return stored_prediction(session.project, model, opened)
+        assert opened is not None, "nothing is offered without a slide"
+        return session.loaded.get((model, opened.slide.content_hash))
 
     def _explain(self) -> None:
         may_shrink(self.other)
-        self.other.setToolTip("Another run that has predicted this slide")
+        self.other.setToolTip(
+            "Another run, or a loaded model, that has predicted this slide"
+        )
         self.beside.setToolTip(
             "Show the slide twice: the chosen run left, the other right; both move "
             "together and share threshold and colours"
@@ -130,7 +153,8 @@ class CompareBox(QWidget):
         layout.addLayout(which)
         layout.addLayout(how)
         layout.addWidget(self.hint)
-        layout.addWidget(self.table, stretch=1)
+        layout.addWidget(self.table)
+        layout.addWidget(self.apart, stretch=1)
 
     def _connect(self) -> None:
         session = self._session
@@ -141,20 +165,34 @@ class CompareBox(QWidget):
         self.beside.toggled.connect(self._on_beside)
         self.flip.toggled.connect(self._on_flip)
         self.shortcut.activated.connect(self.flip.toggle)
+        self.apart.open_requested.connect(self._open_slide)
 
     def _choose(self, _: object = None) -> None:
         """Compare with the run that is chosen."""
         self._end()
-        session, run = self._session, self.other.currentData()
+        session, model = self._session, self.other.currentData()
+        self._compare_slides(None if session.blind else model)
         if session.blind:  # who works blind sees none of it
             return
-        if session.prediction is None or run is None:
+        if session.prediction is None or model is None:
             say(self.hint, "Choose the run to compare with.")
             return
         with notifying():
-            other = stored_prediction(session.project, run, session.opened)
+            other = self._prediction_of(model)
             if other is not None:
                 self._show(compare(session.prediction, other))
+
+    def _compare_slides(self, other: str | Path | None) -> None:
+        """List the slides of the project, if two of its runs are compared."""
+        project, run = self._session.project, self._session.run
+        if project is not None and run is not None and isinstance(other, str):
+            self.apart.show_runs(project, run, other)
+        else:
+            self.apart.clear()
+
+    def _open_slide(self, slide_id: str) -> None:
+        with notifying():
+            self._session.open_slide(slide_id)
 
     def _end(self) -> None:
         for button in (self.beside, self.flip):
@@ -194,9 +232,10 @@ class CompareBox(QWidget):
         self.compared.emit(comparison)
 
     def _on_files(self) -> None:
-        offered = [self.other.itemData(row) for row in range(1, self.other.count())]
-        if self._others() != offered:
+        offered = [self.other.itemText(row) for row in range(1, self.other.count())]
+        if list(self._others()) != offered:
             self.refresh()
+        self.apart.refresh()
 
     def _on_beside(self, beside: bool) -> None:
         if beside:

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakMethod
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
     QComboBox,
+    QDockWidget,
     QFormLayout,
     QFrame,
     QHeaderView,
     QLabel,
+    QMainWindow,
     QScrollArea,
     QSizePolicy,
+    QSlider,
+    QTabBar,
     QTableView,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_weno.preferences import TITLE
 from weno.errors import WenoError
 
 if TYPE_CHECKING:
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from napari.viewer import Viewer
+    from qtpy.QtGui import QShowEvent
 
 Which = Literal["open", "selected", "rest"]
 
@@ -112,14 +120,71 @@ def on_mouse_move(
     _at_end(widget, remove)
 
 
+class _OnlyWithFocus(QObject):
+    """Lets the wheel scroll the dock, not change what happens to come under it."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
+            event.ignore()  # so that it is the scroll area's
+            return True
+        return False
+
+
+_TURNED_BY_WHEEL = (QAbstractSpinBox, QComboBox, QSlider, QTabBar)
+# As many letters as a tooltip may have in one line.
+_LINE = 60
+
+
 class Dock(QWidget):
     """A widget for the side of the window, whose contents scroll if it is too low."""
+
+    _shown = _placed = False
 
     def sizeHint(self) -> QSize:
         return QSize(400, 700)
 
+    def showEvent(self, event: QShowEvent) -> None:
+        """Become a tab beside our other docks, when shown for the first time.
+
+        napari's menu puts a dock below those that are there, and leaves these a few
+        lines each.
+        """
+        super().showEvent(event)
+        if not self._shown:
+            self._shown = True
+            # napari is still about to place it where it wants it.
+            QTimer.singleShot(0, self._join_others)
+
+    def _join_others(self) -> None:
+        dock, window = self.parent(), self.window()
+        if not isinstance(dock, QDockWidget) or not isinstance(window, QMainWindow):
+            return
+        # Five tabs are too narrow for "Cohort (WENO)"; the title above keeps it.
+        dock.setWindowTitle(dock.windowTitle().removesuffix(f" ({TITLE})"))
+        others = [
+            other
+            for other in window.findChildren(QDockWidget)
+            if other is not dock
+            and isinstance(other.widget(), Dock)
+            and other.widget()._placed  # else it is about to join this one
+            and not other.isFloating()
+            and window.dockWidgetArea(other) == window.dockWidgetArea(dock)
+        ]
+        self._placed = True
+        if others and not set(others) & set(window.tabifiedDockWidgets(dock)):
+            window.tabifyDockWidget(others[-1], dock)
+            dock.raise_()
+
     def show_contents(self, contents: QWidget) -> None:
         """Make `contents` all that the dock shows."""
+        wheel = _OnlyWithFocus(self)
+        for widget in contents.findChildren(QWidget):
+            if isinstance(widget, _TURNED_BY_WHEEL):
+                widget.installEventFilter(wheel)
+            tip = widget.toolTip()
+            if len(tip) > _LINE and not Qt.mightBeRichText(tip):
+                # Qt wraps nothing else, and would draw one line across the screen.
+                widget.setToolTip(f"<qt>{escape(tip, quote=False)}</qt>")
         area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)

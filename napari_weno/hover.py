@@ -26,6 +26,8 @@ class Hover:
         self._told: str | dict[str, str] = ""
         # Last of all: the window shows what it was told last.
         session.viewer.events.status.connect(self._on_status, position="last")
+        session.slide_changed.connect(self._forget)
+        session.blind_changed.connect(self._forget)
 
     def text(self) -> str:
         """Return what there is to say of the tile under the mouse."""
@@ -36,6 +38,12 @@ class Hover:
         if tile is None:
             return ""
         return status_text(session.prediction, tile, session.verdicts.get(tile, ""))
+
+    def _forget(self, _: object = None) -> None:
+        """Say no longer what was said of a slide that is gone, or is now hidden."""
+        if self._told and self._session.viewer.status == self._told:
+            self._told = ""
+            self._session.viewer.status = ""
 
     def _on_status(self, event: Any) -> None:
         said = event.value

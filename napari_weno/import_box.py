@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QGroupBox,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QPushButton,
     QToolButton,
@@ -118,6 +119,8 @@ class ImportBox(QWidget):
         self.by_folder.setToolTip(
             "A slide in normal/ is labelled normal, whatever lies between"
         )
+        #: As wide as its column; one may make it wider, to fit a form around.
+        self.label = QLabel("Slides")
         self._form = QFormLayout(self)
         self._lay_out()
         self.slides.returnPressed.connect(self.entered)
@@ -190,7 +193,7 @@ class ImportBox(QWidget):
         form = self._form
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Slides", with_browse(self.slides, self._browse))
+        form.addRow(self.label, with_browse(self.slides, self._browse))
         for role, combo in self.columns.items():
             may_shrink(combo)
             combo.setToolTip(f"Column that holds {ROLES[role]}; - if there is none")

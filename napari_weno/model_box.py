@@ -107,7 +107,6 @@ class ModelBox(QGroupBox):
         self._session = session
         self._ready = False
         self._folders: list[Path] = []
-        self._predicted: dict[tuple[Path, str], Prediction] = {}
         self.run = QComboBox()
         self.load_button = QPushButton("Load model…")
         self.load_row = QWidget()
@@ -241,7 +240,7 @@ class ModelBox(QGroupBox):
         if run is not None and run != self.run.currentData():
             self.refresh()
         if prediction is None and self.folder is not None and opened is not None:
-            known = self._predicted.get((self.folder, opened.slide.content_hash))
+            known = self._session.loaded.get((self.folder, opened.slide.content_hash))
             if known is not None:
                 with notifying():
                     self._session.show_prediction(known)
@@ -321,7 +320,7 @@ class ModelBox(QGroupBox):
 
     def _keep(self, result: ModelPrediction) -> None:
         prediction, opened = result.prediction, self._session.opened
-        self._predicted[result.folder, prediction.content_hash] = prediction
+        self._session.loaded[result.folder, prediction.content_hash] = prediction
         self.job.say(f"{prediction.slide_id} predicted.")
         same = opened and opened.slide.content_hash == prediction.content_hash
         if same and self.folder == result.folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +20,21 @@ from qtpy.QtWidgets import (
 from napari_weno.docks import form_layout, may_shrink, say, text_label
 from napari_weno.import_box import ImportBox, gather, line_for, with_browse
 from napari_weno.jobs import QuietJob
-from weno.errors import WenoError
+from weno.errors import ProjectError, WenoError
 from weno.project import Project
+from weno.slides import open_slide
 from weno.tiles import TileSpec
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from qtpy.QtGui import QShowEvent
     from qtpy.QtWidgets import QWidget
 
-    from napari_weno.import_box import Choices
+    from napari_weno.import_box import Choices, Records
+
+# Slides that are looked at before a project is made; over a network each takes time.
+_LOOKED_AT = 8
 
 
 def make_project(
@@ -37,7 +43,31 @@ def make_project(
     """Make a project of the slides that `gather` finds."""
     Project.check_new(root, choices.slides)
     records = yield from gather(choices)
+    yield from _check_pixels(records, settings["spec"])
     return Project.create(root, records, source=choices.slides, **settings)
+
+
+def _check_pixels(records: Records, spec: TileSpec) -> Generator[None, None, None]:
+    """Refuse pixels finer than the slides have, as far as a few slides tell.
+
+    Nothing could be cut into tiles, and what a project asks for is not changed easily.
+    """
+    for record in records[:: len(records) // _LOOKED_AT + 1]:
+        yield
+        # What is wrong with a slide, or with the number, is said when it is made.
+        with (
+            suppress(WenoError, OSError, ValueError),
+            open_slide(record["path"]) as slide,
+        ):
+            own = float(record.get("mpp") or max(slide.mpp or (0.0,)))
+            if spec.wants_finer(own):
+                break
+    else:
+        return
+    raise ProjectError(
+        f"The pixels of {record['slide_id']} are {own:g} µm: give {own:g} or more at "
+        "Pixels, since tiles cannot be finer than their slide."
+    )
 
 
 class NewProjectForm(QGroupBox):
@@ -62,13 +92,15 @@ class NewProjectForm(QGroupBox):
         self.negative.setText("negative")
         self.positive.setText("positive")
         self._own_classes = "negative", "positive"
-        self.tile_um = _number(128.0, 16.0, 4096.0, 1, " µm")
+        self.tile_um = _number(128.0, 16.0, 4096.0, 2, " µm")
         self.tile_um.setToolTip(
-            "Side of a tile. 128 µm shows a group of glands; 64 µm some dozen cells"
+            "Side of a tile on the glass. 128 µm shows a group of glands, 64 µm some "
+            "dozen cells. It must be enough to recognise the finding by"
         )
         self.mpp = _number(0.5, 0.1, 16.0, 3, " µm/px")
         self.mpp.setToolTip(
-            "Pixel size that the encoder sees: 0.25 is about 40x, 0.5 about 20x"
+            "Pixel size that the encoder sees: 0.25 is about 40x, 0.5 about 20x. Not "
+            "finer than the slides have"
         )
         self.encoder = QComboBox()
         may_shrink(self.encoder)
@@ -91,6 +123,13 @@ class NewProjectForm(QGroupBox):
         self._job = QuietJob(self)
         self._lay_out()
         self._connect()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Line the slides up with the other lines, now that letters have their size."""
+        super().showEvent(event)
+        labels = map(self._form.labelForField, (self.tile_um, self.mpp, self.encoder))
+        widths = [label.sizeHint().width() for label in labels if label is not None]
+        self.imports.label.setMinimumWidth(max(widths))
 
     def create_project(self) -> None:
         """Make the project in the background, or say in the form what is wrong."""
@@ -115,9 +154,11 @@ class NewProjectForm(QGroupBox):
         self.hide()
 
     def _on_made(self, project: Project) -> None:
-        self.create_button.setEnabled(True)
-        say(self.problem, "")
-        self.hide()
+        self._cancel()
+        # The next project has another folder, and most likely other slides.
+        self.folder.clear()
+        self.imports.slides.clear()
+        self.imports.refresh()
         self.created.emit(project)
 
     def _on_error(self, error: BaseException) -> None:
@@ -155,7 +196,7 @@ class NewProjectForm(QGroupBox):
         buttons.addStretch()
         buttons.addWidget(self.cancel_button)
         buttons.addWidget(self.create_button)
-        form = form_layout(self)
+        form = self._form = form_layout(self)
         form.addRow("Folder", with_browse(self.folder, self._browse_folder))
         form.addRow(self.imports)
         form.addRow("Classes", classes)

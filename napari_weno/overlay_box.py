@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_weno.canvas import of_kind
-from napari_weno.docks import form_layout, listen, may_shrink, text_label
+from napari_weno.docks import form_layout, listen, may_shrink, say, text_label
 from napari_weno.readout import DISPLAYS, legend
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class OverlayBox(QGroupBox):
         super().__init__("Overlay", parent)
         self._session = session
         self._layer: Image | None = None
+        self._wanted = ""
         self.overlay = QComboBox()
         self.shown = QCheckBox("shown")
         self.display = QComboBox()
@@ -76,6 +77,7 @@ class OverlayBox(QGroupBox):
         self.threshold.setSingleStep(_STEPS // 100)
         self.value = QLabel()
         self.caption = text_label(name="caption")
+        self.nothing = text_label(name="nothing")
         self.bar = ColourBar()
         self.low = QLabel()
         self.high = QLabel()
@@ -93,10 +95,12 @@ class OverlayBox(QGroupBox):
         """Show the overlays that there are."""
         layers = of_kind(self._session.viewer, "heatmap")
         names = [layer.name for layer in reversed(layers)]
-        chosen = self.overlay.currentText()
-        if chosen not in names:
-            visible = [layer.name for layer in reversed(layers) if layer.visible]
-            chosen = next(iter(visible or names), "")
+        visible = [layer.name for layer in reversed(layers) if layer.visible]
+        # What was chosen may come back: overlays are taken away and put there one by
+        # one. Until then, and where another one is seen, the box speaks of that.
+        offered = visible or names
+        chosen = self._wanted if self._wanted in offered else next(iter(offered), "")
+        self._wanted = self._wanted or chosen
         with QSignalBlocker(self.overlay):
             self.overlay.clear()
             self.overlay.addItems(names)
@@ -138,6 +142,7 @@ class OverlayBox(QGroupBox):
         form.addRow("Show", which)
         form.addRow("Attention as", self.display)
         form.addRow("From", level)
+        form.addRow(self.nothing)
         form.addRow(self.caption)
         form.addRow(self.bar)
         form.addRow(ends)
@@ -153,6 +158,7 @@ class OverlayBox(QGroupBox):
         self.threshold.valueChanged.connect(self._on_threshold)
 
     def _on_overlay(self, name: str) -> None:
+        self._wanted = name
         for layer in of_kind(self._session.viewer, "heatmap"):
             layer.visible = layer.name == name
         self.refresh()
@@ -196,6 +202,14 @@ class OverlayBox(QGroupBox):
             self.shown.setChecked(layer.visible)
         self.value.setText(f"≥ {means.tick(low)}")
         self.caption.setText(means.caption)
+        highest = float(np.max(layer.data, initial=bottom))
+        say(
+            self.nothing,
+            f"No tile reaches {means.tick(low)}, the highest has "
+            f"{means.tick(highest)}: move From to the left."
+            if highest < low
+            else "",
+        )
         self.low.setText(means.tick(low))
         self.high.setText(means.tick(high))
         self.bar.show_colormap(layer.colormap)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 PLUGIN = "napari-weno"
+#: What its docks have in their titles: `display_name` in napari.yaml.
+TITLE = "WENO"
 _MB = 2**20
 
 

@@ -188,7 +188,8 @@ class PrepareBox(QGroupBox):
         if result.sampled:
             say(self.preview, str(result))
         else:
-            say(self.preview, f"{_count(result.slides, 'slide')}; none can be read.")
+            count = _count(result.slides, "slide")
+            say(self.preview, f"{count}; none can be cut into tiles: Prepare says why.")
 
     def _add_open_slide(self) -> None:
         with notifying():

@@ -191,7 +191,7 @@ def run_text(run_dir: Path) -> str:
         told = [
             f"{config['teacher']} teacher, {card['encoder']} encoder",
             f"tiles of {spec.tile_um:g} µm at {spec.mpp:g} µm/px",
-            f"{' / '.join(card['class_names'])}, fitted on {card['slides']:,} slides",
+            f"{' / '.join(card['class_names'])}, {card['slides']:,} slides in all",
             *_metrics(card["metrics"]),
             f"threshold on P({card['class_names'][1]}): {_range(thresholds)}",
         ]

@@ -99,7 +99,8 @@ class RegionsBox(QGroupBox):
             "Classes of the same name are taken over"
         )
         self.class_name.setToolTip(
-            "Class of the shapes that are selected, and of those drawn from now on; "
+            "Class of those drawn from now on, and of shapes that are selected with "
+            "napari's arrow tool; "
             f"tiles in {IGNORED!r} train nothing"
         )
         self.save.setToolTip(
@@ -285,12 +286,17 @@ class RegionsBox(QGroupBox):
             self._choose_class()
 
     def _choose_class(self, _: object = None) -> None:
-        """Give the class to selected shapes, and to those drawn from now on."""
+        """Give the class to selected shapes, and to those drawn from now on.
+
+        What was drawn last is selected as well, though nobody has chosen it: the class
+        that is chosen while drawing is the next shape's alone.
+        """
         layer, project = self.layer(), self._session.project
         name = self.class_name.currentText()
         if layer is None or project is None or not name:
             return
-        selected = sorted(layer.selected_data)
+        picking = layer.mode in ("select", "direct")
+        selected = sorted(layer.selected_data) if picking else []
         if selected:
             layer.features.loc[selected, "class"] = name
             colors = np.array(layer.edge_color)

@@ -65,8 +65,8 @@ class ReviewWidget(Dock):
         self._curtain = Curtain(self._session)
         self._keys = ReviewKeys(parent=self)
         self.setup = ReviewSetup(self._session)
-        self.answers = AnswersBox(self._session)
-        self.regions = RegionsBox(self._session)
+        self.answers = AnswersBox(self._session, self)
+        self.regions = RegionsBox(self._session, self)
         self.page = ReviewPage()
         self._canvas = QTimer(self)
         self._canvas.setSingleShot(True)
@@ -322,7 +322,7 @@ class ReviewWidget(Dock):
         except ReviewError as error:
             show_error(str(error))
             return
-        told = f"Saved: {verdict_name(verdict, names)}"
+        told = f"The one before, saved: {verdict_name(verdict, names)}"
         if verdict is not Verdict.SKIP and known:
             told = f"{told}\n{known}"
         say(self.page.last, told)

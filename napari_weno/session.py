@@ -32,14 +32,15 @@ from napari_weno.matching import check_fits, differs, row_of, stored_prediction
 from napari_weno.measure import Ruler
 from napari_weno.offers import Questions
 from napari_weno.opened import OpenedSlide
-from napari_weno.preferences import PLUGIN, apply_preferences
+from napari_weno.preferences import PLUGIN, TITLE, apply_preferences
+from napari_weno.recent import remember
 from napari_weno.streaming import follow
 from weno.errors import ProjectError, WenoError
 from weno.project import Project
 from weno.slides import open_slide
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from napari.layers import Image, Layer
@@ -78,6 +79,8 @@ class Session:
         self._viewer = ref(viewer)
         self.project: Project | None = None
         self.selected: list[str] = []
+        # What models from folders say, by folder and content of the slide.
+        self.loaded: dict[tuple[Path, str], Prediction] = {}
         self.run: str | None = None
         self.opened: OpenedSlide | None = None
         self.prediction: Prediction | None = None
@@ -118,6 +121,7 @@ class Session:
         self.project = project
         self.selected = []
         self.run = next(reversed(project.run_names()), None)
+        remember(project)
         self.project_changed.emit(project)
         if self.opened is not None:
             self._set_opened(self.opened.slide, self.opened.layer)
@@ -387,8 +391,24 @@ def show_dock(viewer: Viewer, name: str) -> QWidget:
     viewer : napari.Viewer
     name : {"Slide", "Cohort", "Train", "Explain", "Review"}
     """
-    dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name, tabify=True)
+    window, title = viewer.window, f"{name} ({TITLE})"
+    if title not in window.dock_widgets:
+        # Not add_plugin_dock_widget: its titles are others than those of the menu, so
+        # that a dock which is open already would be made a second time.
+        made = widget_class(name)(viewer)
+        window.add_dock_widget(made, name=title, tabify=True)
+    widget = window.dock_widgets[title]
     # napari leaves one that is hidden or behind another where it is.
+    dock = widget.parent()
     dock.show()
     dock.raise_()
     return widget
+
+
+def widget_class(name: str) -> Callable[[Viewer], QWidget]:
+    """Return what makes one of our docks, as napari.yaml has it."""
+    from npe2 import PluginManager
+
+    widgets = PluginManager.instance().get_manifest(PLUGIN).contributions.widgets
+    [found] = [widget for widget in widgets or () if widget.display_name == name]
+    return found.get_callable()

@@ -320,7 +320,9 @@ class TrainWidget(Dock):
             if not self._drawn.isActive():
                 self._draw()
         elif isinstance(report, StepReport):
-            text = self._history.text if self._history.reports else report.text
+            # A run that goes on has epochs, yet first it reads features like any other.
+            at_work = self._history.reports and report.done
+            text = self._history.text if at_work else report.text
             self.job.show_progress(report.done, report.total, text)
         elif report is not None:
             text = f"Predicting {report.text}"

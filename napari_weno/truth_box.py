@@ -28,9 +28,10 @@ from napari_weno.truth_layers import (
 )
 from weno.explain import Outcome, outcomes_of, tally
 from weno.explain.ranking import first
+from weno.review import Verdict, labelled_path, read_labelled, region_verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
     import numpy.typing as npt
     from napari.layers import Layer
@@ -44,10 +45,14 @@ if TYPE_CHECKING:
     Tiles = npt.NDArray[np.int64]
 
 _NONE = (
-    "No truth is known. Choose a table of squares of known class, as for weno evaluate "
+    "No truth is known of this slide. Draw regions of each class in the Review dock "
+    "and save them; or choose a table of squares of known class, as for weno evaluate "
     "--tiles: slide_id, y, x, size, positive in level-0 pixels."
 )
-_NOT_HERE = "{name} knows nothing of the tiles of this slide."
+_DRAWN = (
+    "Regions drawn in the Review dock. A run that has learnt from them has seen the "
+    "answers."
+)
 _MANY = 60
 
 
@@ -59,14 +64,40 @@ def truth_file(project: Project | None) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def read_tile_truth(path: Path, prediction: Prediction) -> Generator[None, None, Truth]:
-    """Read what a table knows of the tiles of a prediction."""
+def read_tile_truth(
+    path: Path | None, project: Project | None, prediction: Prediction
+) -> Generator[None, None, tuple[Truth | None, str]]:
+    """Return what is known of the tiles of a prediction, and who says so.
+
+    What a person has drawn counts where no table knows the slide.
+    """
     from weno.mil.truth import read_truth, tile_truth
 
     yield
-    known = read_truth(path).get(prediction.slide_id)
+    if path is not None and (known := read_truth(path).get(prediction.slide_id)):
+        yield
+        truth = tile_truth(prediction.grid, known)
+        if np.isfinite(truth).any():
+            return truth, path.name
     yield
-    return tile_truth(prediction.grid, known)
+    if project is not None:
+        truth = drawn_truth(project, prediction)
+        if np.isfinite(truth).any():
+            return truth, _DRAWN
+    return None, _NONE
+
+
+def drawn_truth(project: Project, prediction: Prediction) -> Truth:
+    """Return what the regions saved for a slide say of its tiles."""
+    path = labelled_path(project.review_dir, prediction.slide_id)
+    regions = read_labelled(path, prediction.content_hash, project.classes)
+    grid = prediction.grid
+    said = region_verdicts(regions, grid.origins, grid.tile_l0, project.positive)
+    truth = np.full(len(grid), np.nan)
+    for tile, verdict in said.items():
+        if verdict is not Verdict.UNSURE:
+            truth[tile] = verdict is Verdict.POSITIVE
+    return truth
 
 
 def most_wrong(
@@ -101,10 +132,13 @@ class TruthBox(QWidget):
         self._truth: Truth | None = None
         self._outcomes: npt.NDArray[np.int8] | None = None
         self._followed: Layer | None = None
+        self._read: dict[Path, int] = {}
         self._job = QuietJob(self)
         self.file = text_label(name="truth_file")
         self.choose = QPushButton("Choose truth…")
         self.result = text_label(name="truth_result")
+        #: What the classes are called that the truth knows.
+        self.names = QLabel(), QLabel()
         self.boxes = {"misses": QCheckBox(), "truth": QCheckBox()}
         self._lay_out()
         self._connect()
@@ -117,15 +151,30 @@ class TruthBox(QWidget):
 
     def refresh(self, _: object = None) -> None:
         """Read the truth of the tiles shown."""
+        self._read = self._sources()
         prediction = self._session.prediction
         path = self._chosen or truth_file(self._session.project)
         self._job.cancel()
         self._show(None)
-        if path is None:
+        if prediction is None:
             say(self.file, _NONE)
-        elif prediction is not None:
-            say(self.file, f"Reading {path.name}…")
-            self._job.run(read_tile_truth, path, prediction)
+        else:
+            say(self.file, f"Reading {path.name}…" if path else "Reading…")
+            self._job.run(read_tile_truth, path, self._session.project, prediction)
+
+    def _sources(self) -> dict[Path, int]:
+        """Return when what the truth is read from was written."""
+        project, prediction = self._session.project, self._session.prediction
+        paths = [self._chosen or truth_file(project)]
+        if project is not None and prediction is not None:
+            paths.append(labelled_path(project.review_dir, prediction.slide_id))
+        return {
+            path: path.stat().st_mtime_ns for path in paths if path and path.exists()
+        }
+
+    def _on_files(self) -> None:
+        if self._sources() != self._read:
+            self.refresh()
 
     def _lay_out(self) -> None:
         self.choose.setToolTip(
@@ -141,7 +190,7 @@ class TruthBox(QWidget):
         layout.addWidget(self.boxes["misses"])
         layout.addWidget(_key(list(OUTCOME_COLOURS.values())))
         layout.addWidget(self.boxes["truth"])
-        layout.addWidget(_key(list(TRUTH_COLOURS.values())))
+        layout.addWidget(_key(list(TRUTH_COLOURS.values()), self.names))
         layout.addStretch()
         layout.addWidget(self.choose)
 
@@ -149,6 +198,7 @@ class TruthBox(QWidget):
         session = self._session
         listen(self, session.prediction_changed, self.refresh)
         listen(self, session.project_changed, self._on_project)
+        listen(self, session.files_changed, self._on_files)
         listen(self, session.blind_changed, self._draw)
         self.choose.clicked.connect(self._browse)
         for box in self.boxes.values():
@@ -167,15 +217,14 @@ class TruthBox(QWidget):
         self._chosen = None
         self.refresh()
 
-    def _on_truth(self, truth: Truth) -> None:
-        path = self._chosen or truth_file(self._session.project)
-        name = path.name if path else ""
-        known = bool(np.isfinite(truth).any())
-        say(self.file, name if known else _NOT_HERE.format(name=name))
-        self._show(truth if known else None)
+    def _on_truth(self, found: tuple[Truth | None, str]) -> None:
+        truth, source = found
+        say(self.file, source)
+        self._show(truth)
 
     def _show(self, truth: Truth | None) -> None:
         self._truth, self._outcomes = truth, None
+        self._name_classes()
         for box in self.boxes.values():
             box.setEnabled(truth is not None)
         self._follow_threshold()
@@ -185,6 +234,16 @@ class TruthBox(QWidget):
             self.outcomes_changed.emit(None)
             return
         self._count()
+
+    def _name_classes(self) -> None:
+        prediction, project = self._session.prediction, self._session.project
+        if prediction is not None:
+            asked = prediction.class_name
+            names = f"not {asked}", asked
+            if project is not None and project.positive == asked:
+                names = project.class_names
+            for label, name in zip(self.names, names, strict=True):
+                label.setText(name)
 
     def _follow_threshold(self) -> None:
         """Count anew when the lower limit of the probability's overlay moves."""
@@ -244,17 +303,19 @@ class TruthBox(QWidget):
         viewer.layers.selection.active = active
 
 
-def _key(entries: list[tuple[str, str]]) -> QWidget:
-    """Make a table that says which colour is what."""
+def _key(entries: list[tuple[str, str]], labels: Sequence[QLabel] = ()) -> QWidget:
+    """Make a table that says which colour is what, in labels that may change or not."""
     table = QWidget()
     layout = QGridLayout(table)
     layout.setContentsMargins(20, 0, 0, 4)
     for k, (text, hue) in enumerate(entries):
+        label = labels[k] if labels else QLabel()
+        label.setText(text)
         patch = QLabel()
         patch.setFixedSize(12, 12)
         patch.setStyleSheet(f"background: {hue}; border: 1px solid gray")
         row, column = divmod(k, 2)
         layout.addWidget(patch, row, 2 * column)
-        layout.addWidget(QLabel(text), row, 2 * column + 1)
+        layout.addWidget(label, row, 2 * column + 1)
     layout.setColumnStretch(4, 1)
     return table

@@ -359,6 +359,14 @@ def view(
     return {}
 
 
+# What the demo prints of its evaluation, and of what it is the AUC.
+_AREAS = {
+    "bag_auc": "slides",
+    "tile_auc": "tiles",
+    "tile_auc_in_positive": "tiles of positive slides",
+}
+
+
 @command(app)
 def demo(
     folder: Annotated[
@@ -382,10 +390,11 @@ def demo(
     result = evaluate_project(project, RUN, truth_path(folder))
     metrics = {who: result[who] for who in ("teacher", "student")}
     areas = {
-        who: {k: v for k, v in found.items() if "bag_auc" in k or "tile_auc" in k}
+        who: {of: found[key] for key, of in _AREAS.items() if key in found}
         for who, found in metrics.items()
     }
     print_table("AUC of the", areas)
+    say(f"To come back: weno view {folder}")
     slide_id = slide_to_show(project)
     if launcher is not None:
         launcher.show_demo(folder, slide_id, screenshot)

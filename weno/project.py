@@ -194,7 +194,8 @@ class Project:
         if not path.is_file():
             raise ProjectError(
                 f"{root} is not a project (it has no {_SETTINGS}); "
-                "make one with: weno init PROJECT --slides CSV_OR_FOLDER"
+                "make one with: weno init PROJECT --slides CSV_OR_FOLDER, or in napari "
+                "with New… in the Cohort dock"
             )
         try:
             project = cls(root, read_settings(path))

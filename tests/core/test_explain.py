@@ -24,6 +24,7 @@ from weno.explain import (
     outcomes_of,
     patient_reading,
     picked,
+    slides_apart,
     tally,
     write_overlay,
 )
@@ -174,6 +175,25 @@ def test_a_damaged_table_of_slides_is_named(project: Project) -> None:
     write_rows(project, ("a", "high", 0.9, 0.5))  # type: ignore[arg-type]
     with pytest.raises(RunError, match=r"slides\.csv: damaged"):
         patient_reading(project, "first", "a")
+
+
+def test_slides_are_listed_by_how_far_two_runs_are_apart(project: Project) -> None:
+    same = ("a", 0.2, 0.9, 0.5)
+    write_rows(project, same, ("b", 0.1, 0.4, 0.5), ("c", 0.55, 0.4, 0.5))
+    assert slides_apart(project, "first", "second") == []
+    first = project.predictions_dir("first") / "slides.csv"
+    second = project.predictions_dir("second") / "slides.csv"
+    second.parent.mkdir(parents=True)
+    first.rename(second)
+    write_rows(project, same, ("b", 0.45, 0.4, 0.5), ("c", 0.45, 0.4, 0.5))
+    found = slides_apart(project, "first", "second")
+    # Another call counts for more than a larger difference without one.
+    assert [slide.slide_id for slide in found] == ["c", "b", "a"]
+    assert [slide.calls_differ for slide in found] == [True, False, False]
+    assert found[0].difference == pytest.approx(0.1)
+    second.write_text("slide_id\na\n")
+    with pytest.raises(RunError, match=r"second.slides\.csv: damaged"):
+        slides_apart(project, "first", "second")
 
 
 def test_two_runs_are_compared_where_both_have_the_tile() -> None:

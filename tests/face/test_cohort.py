@@ -421,6 +421,26 @@ def test_a_new_project_is_made_in_the_dock(
     qtbot.waitUntil(lambda: dock.table.model().rowCount() == 6)
 
 
+def test_pixels_finer_than_the_slides_are_refused_before_anything_is_made(
+    viewer: Viewer, cohort: Path, tmp_path: Path, qtbot
+) -> None:
+    dock = show_dock(viewer, "Cohort")
+    qtbot.mouseClick(dock.new_button, LEFT)
+    form, root = dock.new_form, tmp_path / "mine"
+    form.folder.setText(str(root))
+    form.slides.setText(str(cohort / "slides.csv"))
+    form.mpp.setValue(0.2)
+    qtbot.mouseClick(form.create_button, LEFT)
+    problem = form.problem
+    qtbot.waitUntil(lambda: "give 0.5 or more at" in problem.text(), timeout=20_000)
+    assert not root.exists()
+    form.mpp.setValue(0.5)
+    qtbot.mouseClick(form.create_button, LEFT)
+    qtbot.waitUntil(form.isHidden, timeout=20_000)
+    assert session_of(viewer).project.root == root
+    assert form.folder.text() == form.slides.text() == ""
+
+
 def test_of_several_classes_the_dock_says_which_is_asked_about(
     viewer: Viewer, cohort: Path, tmp_path: Path, qtbot
 ) -> None:
@@ -432,8 +452,9 @@ def test_of_several_classes_the_dock_says_which_is_asked_about(
     form.negative.setText("normal")
     form.positive.setText("tumour, necrosis")
     qtbot.mouseClick(form.create_button, LEFT)
-    qtbot.waitUntil(lambda: session_of(viewer).project is not None)
-    project = session_of(viewer).project
+    session = session_of(viewer)
+    qtbot.waitUntil(lambda: session.project is not None, timeout=20_000)
+    project = session.project
     assert project.classes == ("normal", "tumour", "necrosis")
     qtbot.waitUntil(lambda: "predicted" in dock.summary.text())
     assert dock.summary.text().startswith("necrosis against 2 others · 6 slides · ")

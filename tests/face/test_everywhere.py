@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from napari._app_model import get_app_model
 from napari.settings import get_settings
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QImage
+from qtpy.QtCore import QEvent, QObject, QPoint, QPointF, Qt
+from qtpy.QtGui import QImage, QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
@@ -77,6 +78,71 @@ def parts(dock: QWidget, *kinds: type[QWidget]) -> list[QWidget]:
 def described(widget: QWidget) -> str:
     text = widget.text() if hasattr(widget, "text") else ""
     return f"{type(widget).__name__} {widget.objectName()} {text[:40]!r}"
+
+
+class Windows(QObject):
+    """Notes what is shown as a window of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[str] = []
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        shown = event.type() == QEvent.Type.Show and isinstance(watched, QWidget)
+        if shown and watched.isWindow():
+            self.shown.append(f"{type(watched).__name__} {watched.objectName()}")
+        return False
+
+
+def test_a_dock_opens_in_one_window(viewer: Viewer, demo_project: Project) -> None:
+    """A part that is shown before it has a place would flash as a window."""
+    session = session_of(viewer)
+    session.open_project(demo_project.root)
+    session.open_slide(demo_project.slides[0].slide_id)
+    settle()
+    windows = Windows()
+    QApplication.instance().installEventFilter(windows)
+    for name in DOCKS:
+        show_dock(viewer, name)
+        settle()
+    assert not windows.shown
+
+
+def test_docks_of_the_menu_become_tabs(viewer: Viewer) -> None:
+    """napari's menu would stack them; our own buttons find those of the menu."""
+    commands = get_app_model().commands
+    for name in DOCKS:
+        commands.execute_command(f"napari-weno.{name.lower()}").result()
+    settle()
+    widgets = {name: viewer.window.dock_widgets[f"{name} (WENO)"] for name in DOCKS}
+    window = viewer.window._qt_window
+    for name, widget in widgets.items():
+        assert len(window.tabifiedDockWidgets(widget.parent())) == len(DOCKS) - 1
+        assert show_dock(viewer, name) is widget
+    assert len(viewer.window.dock_widgets) == len(DOCKS)
+
+
+def test_the_wheel_scrolls_and_changes_nothing(
+    viewer: Viewer, docks: dict[str, QWidget]
+) -> None:
+    show_dock(viewer, "Train")
+    settle()
+    epochs = docks["Train"].form.editors["epochs"].editor
+    before = epochs.value()
+    place = QPointF(epochs.rect().center())
+    turn = QWheelEvent(
+        place,
+        epochs.mapToGlobal(place),
+        QPoint(),
+        QPoint(0, -120),
+        Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    assert not epochs.hasFocus()
+    QApplication.sendEvent(epochs, turn)
+    assert epochs.value() == before
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.5])

@@ -22,8 +22,10 @@ from napari_weno.layers import slide_layer, tile_centres
 from napari_weno.readout import patient_text, status_text
 from napari_weno.session import Session, session_of, show_dock
 from weno.explain import PatientReading
+from weno.geojson import Region
 from weno.prediction import Prediction, read_prediction, write_prediction
 from weno.project import Project
+from weno.review import labelled_path, write_labelled
 from weno.slides import Slide, open_slide
 from weno.tiles import TileSpec
 
@@ -179,7 +181,31 @@ def test_the_status_bar_speaks_of_the_tile_under_the_mouse(
     said = shown.window._qt_window.statusBar().findChildren(QLabel)
     assert any("P(tumour)" in label.text() for label in said)
     session.set_blind(True)
+    assert "Tile" not in str(shown.status), "also before the mouse moves"
     assert "Tile" not in status()
+
+
+def test_an_overlay_without_anything_to_show_says_so(
+    shown: Viewer, dock: ExplainWidget, prediction: Prediction
+) -> None:
+    nothing = dock.overlays.nothing
+    assert nothing.isHidden()
+    faint = dataclasses.replace(prediction, probability=prediction.probability * 0.3)
+    session_of(shown).show_prediction(faint)
+    assert "No tile reaches 0.50, the highest has 0.30" in nothing.text()
+    shown.layers["P(tumour)"].contrast_limits = (0.2, 1.0)
+    assert nothing.isHidden()
+
+
+def test_the_box_speaks_of_the_overlay_that_is_seen(
+    shown: Viewer, dock: ExplainWidget, prediction: Prediction
+) -> None:
+    session, box = session_of(shown), dock.overlays
+    assert box.overlay.currentText() == "P(tumour)"
+    session.show_prediction(None)
+    session.show_prediction(prediction)
+    assert box.overlay.currentText() == "P(tumour)"
+    assert box.shown.isChecked()
 
 
 def test_a_patient_is_read_out_by_the_worst_slide() -> None:
@@ -245,6 +271,7 @@ def test_truth_is_found_beside_the_slides_and_counted(
     judged: ExplainWidget, opened: Session, qtbot
 ) -> None:
     told = judged.truth.result.text()
+    assert [label.text() for label in judged.truth.names] == ["normal", "tumour"]
     assert "1 of 2 positive tiles found, 1 missed, 2 false alarms among 2" in told
     layer = opened.viewer.layers["P(tumour)"]
     first = opened.prediction.probability
@@ -281,6 +308,28 @@ def test_the_gallery_shows_what_was_missed(
     opened.show_prediction(None)
     assert judged.gallery.which.findText("Missed") == -1
     assert tiles_in(judged) == []
+
+
+def test_drawn_regions_are_truth_where_no_table_is(
+    judged: ExplainWidget, opened: Session, qtbot
+) -> None:
+    project, prediction = opened.project, opened.prediction
+    for table in project.root.rglob("truth.csv"):
+        table.unlink()
+    tall, wide = prediction.grid.tile_l0
+    y, x = prediction.origins[0]
+    square = [(0, 0), (0, wide), (tall, wide), (tall, 0)]
+    drawn = [Region((np.add(square, (y, x)),), "tumour")]
+    path = labelled_path(project.review_dir, SLIDE)
+    write_labelled(path, drawn, prediction.content_hash, "tumour")
+    opened.files_changed.emit()
+    result = judged.truth.result
+    qtbot.waitUntil(lambda: "1 of 1 positive" in result.text(), timeout=20_000)
+    assert "Regions drawn" in judged.truth.file.text()
+    path.unlink()
+    opened.files_changed.emit()
+    qtbot.waitUntil(lambda: "No truth" in judged.truth.file.text())
+    assert not judged.truth.boxes["misses"].isEnabled()
 
 
 def test_a_file_that_is_no_truth_is_said(
@@ -320,6 +369,52 @@ def test_two_runs_are_compared_in_numbers(
     compared.tabs.setCurrentWidget(compared.gallery)
     choose(qtbot, compared.gallery.which, "Most changed")
     assert tiles_in(compared)[0] == 5
+
+
+def test_a_loaded_model_is_compared_like_a_run(opened: Session, qtbot) -> None:
+    dock, prediction = show_dock(opened.viewer, "Explain"), opened.prediction
+    loaded = dataclasses.replace(prediction, run="far", teacher_probability=0.1)
+    folder = Path("elsewhere/far")
+    opened.loaded[folder, prediction.content_hash] = loaded
+    opened.loaded[folder, "another slide"] = loaded
+    dock.compare.refresh()
+    choose(qtbot, dock.compare.other, "far (loaded)")
+    assert dock.compare.table.horizontalHeaderItem(2).text() == "far"
+    assert dock.compare.table.item(1, 2).text() == "0.10"
+    assert dock.compare.apart.isHidden(), "it has no table of slides"
+    opened.choose_run(None)
+    opened.show_prediction(loaded)
+    offered = [
+        dock.compare.other.itemText(k) for k in range(dock.compare.other.count())
+    ]
+    assert "far (loaded)" not in offered
+    choose(qtbot, dock.compare.other, "demo")
+    assert dock.compare.table.item(1, 2).text() == "0.90"
+
+
+def test_the_slides_on_which_runs_differ_are_listed_and_open(
+    compared: ExplainWidget, opened: Session, qtbot
+) -> None:
+    apart = compared.compare.apart
+    qtbot.waitUntil(lambda: not apart.isHidden())
+    assert apart.table.rowCount() == 0, "the second run has no table of slides yet"
+    for run, others in (("demo", 0.9), ("second", 0.2)):
+        path = opened.project.predictions_dir(run) / "slides.csv"
+        with path.open("w", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["slide_id", "teacher_probability", "threshold"])
+            table.writerow([SLIDE, 0.9, 0.5])
+            table.writerow(["synthetic_000", others, 0.5])
+    opened.files_changed.emit()
+    qtbot.waitUntil(lambda: apart.table.rowCount() == 2)
+    assert "1 of 2 slides" in apart.summary.text()
+    cells = [apart.table.item(0, column).text() for column in range(4)]
+    assert cells == ["synthetic_000", "0.90 +", "0.20", "-0.70"]
+    apart.table.setCurrentCell(0, 0)
+    qtbot.keyClick(apart.table, Qt.Key.Key_Return)
+    assert opened.opened.slide_id == "synthetic_000"
+    opened.set_blind(True)
+    assert apart.isHidden()
 
 
 def test_flipping_shows_the_other_run_in_place_of_this_one(
@@ -411,7 +506,7 @@ def test_a_run_that_predicts_meanwhile_is_offered(
 
 
 def test_without_a_second_run_the_box_says_what_to_do(dock: ExplainWidget) -> None:
-    assert "fit a second one" in dock.compare.hint.text()
+    assert "fit a second run" in dock.compare.hint.text()
     assert not dock.compare.beside.isEnabled()
 
 

@@ -151,7 +151,7 @@ def test_the_pixel_size_is_asked_for_in_the_viewer(
     with open_slide(request.getfixturevalue(name)) as slide:
         session = show(viewer, slide)
         answer(said.wait_for(message), "Set pixel size")
-        dock = session.viewer.window.dock_widgets["Slide (napari-weno)"]
+        dock = session.viewer.window.dock_widgets["Slide (WENO)"]
         # No window has the focus on a screen without a window manager.
         qtbot.waitUntil(lambda: dock.window().focusWidget() is dock.details.mpp)
 

@@ -41,6 +41,13 @@ def test_any_project_of_before_can_be_chosen(
     assert session_of(viewer).project.root == new_project.root
 
 
+def test_a_project_is_remembered_whatever_opens_it(
+    viewer: Viewer, new_project: Project
+) -> None:
+    session_of(viewer).open_project(new_project.root)
+    assert [one.folder for one in recent_projects()] == [str(new_project.root)]
+
+
 def test_a_project_that_is_gone_becomes_a_notification(
     viewer: Viewer, new_project: Project, qtbot
 ) -> None:

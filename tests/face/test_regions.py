@@ -87,12 +87,27 @@ def test_a_selected_region_takes_another_class(
     assert [r.name for r in regions_in(layer)] == ["tumour", "normal"]
     colours = np.array(layer.edge_color)
     assert not np.allclose(colours[0], colours[1])
+    layer.mode = "select"
     layer.selected_data = {0}
     regions.class_name.setCurrentText("ignore")
     regions.class_name.activated.emit(regions.class_name.currentIndex())
     assert [r.name for r in regions_in(layer)] == ["ignore", "normal"]
     assert not np.allclose(layer.edge_color[0], colours[0])
     np.testing.assert_allclose(layer.edge_color[1], colours[1])
+
+
+def test_the_class_of_the_next_region_is_not_that_of_the_last(
+    qtbot, regions: RegionsBox
+) -> None:
+    draw(qtbot, regions)
+    layer = regions.layer()
+    layer.add(box(0, 0, 300, "").rings[0], shape_type="polygon")
+    layer.selected_data = {0}  # as napari leaves what has just been drawn
+    regions.class_name.setCurrentText("normal")
+    regions.class_name.activated.emit(regions.class_name.currentIndex())
+    layer.add(box(400, 400, 300, "").rings[0], shape_type="polygon")
+    assert [r.name for r in regions_in(layer)] == ["tumour", "normal"]
+    assert not np.allclose(*layer.edge_color)
 
 
 def test_a_file_of_asap_is_imported(

@@ -136,7 +136,7 @@ def test_an_empty_dock_says_what_to_do(
     session_of(viewer).files_changed.emit()
     assert "not predicted" in review.setup.hint.text()
     qtbot.mouseClick(review.setup.way_out, LEFT)
-    assert "Explain (napari-weno)" in viewer.window.dock_widgets
+    assert "Explain (WENO)" in viewer.window.dock_widgets
 
 
 def test_tiles_are_answered_by_keys_and_saved(

@@ -43,7 +43,7 @@ def test_an_empty_dock_says_what_to_do(
     qtbot.waitUntil(lambda: "no features" in dock.hint.text(), timeout=WAIT_MS)
     assert not dock.job.button.isEnabled()
     qtbot.mouseClick(dock.way_out, LEFT)
-    assert "Cohort (napari-weno)" in viewer.window.dock_widgets
+    assert "Cohort (WENO)" in viewer.window.dock_widgets
 
 
 def test_train_stop_resume_predict(

@@ -5,6 +5,7 @@ slides of a patient come to, whether the slide is like those of the training, ho
 runs differ, and pictures to hand on.
 """
 
+from weno.explain.apart import SlideApart, slides_apart
 from weno.explain.comparison import Comparison, compare
 from weno.explain.familiar import Familiarity, familiarity_of
 from weno.explain.figure import Bar, Figure, figure_svg
@@ -23,6 +24,7 @@ __all__ = [
     "Figure",
     "Outcome",
     "PatientReading",
+    "SlideApart",
     "Tally",
     "column_of",
     "compare",
@@ -31,6 +33,7 @@ __all__ = [
     "outcomes_of",
     "patient_reading",
     "picked",
+    "slides_apart",
     "tally",
     "write_overlay",
 ]

@@ -81,6 +81,10 @@ class TileSpec:
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
+    def wants_finer(self, mpp: float) -> bool:
+        """Return whether pixels of a slide, of `mpp` µm, are too coarse to be cut."""
+        return not self.upsample and mpp > self.mpp * _MPP_TOLERANCE
+
     def to_dict(self) -> dict[str, float | bool | None]:
         """Return the fields, numbers as float, ready for JSON; switches only if on.
 
@@ -277,12 +281,12 @@ def tile_grid(
     tissue = tissue or tissue_mask(slide)
     mpp = slide.mpp
     assert mpp is not None, "tissue_mask has checked it"
-    if max(mpp) > spec.mpp * _MPP_TOLERANCE and not spec.upsample:
+    if spec.wants_finer(max(mpp)):
         raise SlideError(
             slide.path,
             f"its pixels are {max(mpp):g} µm, tiles are to have {spec.mpp:g} µm/px: "
-            f"choose a tile mpp of {max(mpp):g} or more, or have pixels enlarged by "
-            "upsample = true under [tiles]",
+            f"set mpp to {max(mpp):g} or more in project.toml, under [tiles], or have "
+            "pixels enlarged by upsample = true there",
         )
     whole = TileGrid.from_origins(np.empty((0, 2), np.int64), spec, mpp, slide.shape)
     cells = np.indices(whole.shape).reshape(2, -1).T  # (rows * columns, 2)
