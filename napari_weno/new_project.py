@@ -26,6 +26,7 @@ from weno.tiles import TileSpec
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from qtpy.QtGui import QShowEvent
     from qtpy.QtWidgets import QWidget
 
     from napari_weno.import_box import Choices
@@ -47,8 +48,6 @@ class NewProjectForm(QGroupBox):
     created = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        from weno.features import MODELS
-
         super().__init__("New project", parent)
         self.folder = line_for("a new or empty folder", "Where the project is to be")
         self.imports = ImportBox()
@@ -73,7 +72,7 @@ class NewProjectForm(QGroupBox):
         self.encoder = QComboBox()
         may_shrink(self.encoder)
         self.encoder.setEditable(True)
-        self.encoder.addItems(["texture", *MODELS])
+        self.encoder.addItem("texture")
         self.encoder.setToolTip(
             "What turns a tile into numbers. texture is built in and quick; the others "
             "are published pathology models, whose weights must be got first (`weno "
@@ -91,6 +90,14 @@ class NewProjectForm(QGroupBox):
         self._job = QuietJob(self)
         self._lay_out()
         self._connect()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Offer the encoders, which take longer to load than a dock may to open."""
+        if self.encoder.count() == 1:
+            from weno.features import MODELS
+
+            self.encoder.addItems(MODELS)
+        super().showEvent(event)
 
     def create_project(self) -> None:
         """Make the project in the background, or say in the form what is wrong."""
