@@ -45,11 +45,11 @@ def extract_at(
 
 def cost_of(
     project: Project, slide_ids: Sequence[str]
-) -> Generator[Estimate, None, None]:
+) -> Generator[Estimate, None, Estimate]:
     """Estimate what extracting takes; what that needs is loaded in the background."""
     from weno.features import estimate
 
-    yield from estimate(project, slide_ids)
+    return (yield from estimate(project, slide_ids))
 
 
 class PrepareBox(QGroupBox):
