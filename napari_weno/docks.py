@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakMethod
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_weno.dock_places import keep_place, take_place
 from weno.errors import WenoError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from napari.viewer import Viewer
+    from qtpy.QtGui import QHideEvent, QShowEvent
 
 Which = Literal["open", "selected", "rest"]
 
@@ -113,7 +115,28 @@ def on_mouse_move(
 
 
 class Dock(QWidget):
-    """A widget for the side of the window, whose contents scroll if it is too low."""
+    """A widget for the side of the window, whose contents scroll if it is too low.
+
+    It comes back where it was, as large as it was.
+    """
+
+    _placed = False
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        super().showEvent(event)
+        if not self._placed:
+            # napari arranges what it has just shown.
+            QTimer.singleShot(0, self._take_place)
+
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        """Remember the place: closed, or behind another, or gone with the window."""
+        if self._placed:
+            keep_place(self)
+        super().hideEvent(event)
+
+    def _take_place(self) -> None:
+        self._placed = True
+        take_place(self)
 
     def sizeHint(self) -> QSize:
         return QSize(400, 700)
