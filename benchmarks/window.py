@@ -17,6 +17,7 @@ of them in brackets.
   pixels 250 ms later.
 - scroll: the table of the Cohort dock over 1,000 slides with pictures; a step is the
   time in which the table is moved and painted.
+- first dock: from the menu of a napari that has nothing to do until it is painted.
 """
 
 from __future__ import annotations
@@ -271,6 +272,34 @@ def cohort_table(folder: Path) -> Iterator[str]:
     yield f"{found['pictures']:,} pictures read; others had {found['others']:.2f} cores"
 
 
+def dock_table(folder: Path, rounds: int) -> Iterator[str]:
+    """Yield what opening a dock as the first one of a fresh napari takes."""
+    environment = {
+        **os.environ,
+        "NAPARI_CONFIG": str(folder / "napari-settings.yaml"),
+        "XDG_CONFIG_HOME": str(folder),
+    }
+    # Without compiled modules, what is measured is Python's compiler.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    script = str(_CASE.with_name("window_dock.py"))
+    yield "| first dock, ms | until painted | time of the processor | others, cores |"
+    yield "|---|---|---|---|"
+    for name in ("Slide", "Cohort", "Train", "Explain", "Review"):
+        found = []
+        for _ in range(rounds + 1):  # the first one compiles
+            done = subprocess.run(
+                [sys.executable, script, name],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            found.append(json.loads(done.stdout.strip().splitlines()[-1]))
+        cells = [np.median([f[key] for f in found[1:]]) for key in ("ms", "own")]
+        busy = np.median([f["others"] for f in found[1:]])
+        yield f"| {name} | {cells[0]:.0f} | {cells[1]:.0f} | {busy:.1f} |"
+
+
 def versions() -> str:
     """Name what is measured."""
     named = []
@@ -294,7 +323,7 @@ def report(cases: Sequence[Case], folder: Path, arguments: argparse.Namespace) -
     lines += open_table(cases)
     if not arguments.no_memory:
         lines += memory_table(folder)
-    lines += cohort_table(folder)
+    lines += [*cohort_table(folder), "", *dock_table(folder, arguments.rounds)]
     builtin = BUILTIN.run(folder, SIDE)
     told = builtin.get("failed") or f"opens in {builtin['cold']['ms']:.0f} ms"
     print("\n".join([*lines, "", f"napari's own reader: {told}"]))
@@ -317,6 +346,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     parser.add_argument("--no-memory", action="store_true")
     parser.add_argument("--cohort", action="store_true", help="only the Cohort dock")
+    parser.add_argument("--docks", action="store_true", help="only opening docks")
     parser.add_argument("--raw", action="store_true", help="print every round")
     arguments = parser.parse_args()
     cases = [
@@ -326,7 +356,9 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
-        if arguments.cohort:
+        if arguments.docks:
+            print("\n".join([versions(), *dock_table(folder, arguments.rounds)]))
+        elif arguments.cohort:
             print("\n".join([versions(), *cohort_table(folder)]))
         else:
             report(cases, folder, arguments)

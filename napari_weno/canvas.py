@@ -134,14 +134,21 @@ def frame_tile(
     shown = of_kind(viewer, "outline")
     if tile is None:
         for layer in shown:
-            layer.visible = False
+            _show(layer, False)
         return
     data, keywords, _ = outline_layer(tile.origin, tile.size, mpp)
     if shown:
         shown[0].data = data
-        shown[0].size = keywords["size"]
-        shown[0].visible = True
+        if not np.allclose(shown[0].size, keywords["size"]):
+            shown[0].size = keywords["size"]
+        _show(shown[0], True)
         return
     active = viewer.layers.selection.active
     viewer.add_points(data, **keywords)
     viewer.layers.selection.active = active
+
+
+def _show(layer: Layer, visible: bool) -> None:
+    # napari puts the whole scene together anew, even where nothing changes.
+    if layer.visible != visible:
+        layer.visible = visible

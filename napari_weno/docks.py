@@ -14,12 +14,10 @@ from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QComboBox,
-    QDockWidget,
     QFormLayout,
     QFrame,
     QHeaderView,
     QLabel,
-    QMainWindow,
     QScrollArea,
     QSizePolicy,
     QSlider,
@@ -29,7 +27,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_weno.preferences import TITLE
+from napari_weno.dock_places import keep_place, settle
 from weno.errors import WenoError
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from napari.viewer import Viewer
-    from qtpy.QtGui import QShowEvent
+    from qtpy.QtGui import QHideEvent, QShowEvent
 
 Which = Literal["open", "selected", "rest"]
 
@@ -136,44 +134,30 @@ _LINE = 60
 
 
 class Dock(QWidget):
-    """A widget for the side of the window, whose contents scroll if it is too low."""
+    """A widget for the side of the window, whose contents scroll if it is too low.
 
-    _shown = _placed = False
+    It comes back where it was, as large as it was, as a tab beside our other docks.
+    """
+
+    _shown = False
 
     def sizeHint(self) -> QSize:
         return QSize(400, 700)
 
-    def showEvent(self, event: QShowEvent) -> None:
-        """Become a tab beside our other docks, when shown for the first time.
-
-        napari's menu puts a dock below those that are there, and leaves these a few
-        lines each.
-        """
+    def showEvent(self, event: QShowEvent | None) -> None:
         super().showEvent(event)
         if not self._shown:
             self._shown = True
             # napari is still about to place it where it wants it.
-            QTimer.singleShot(0, self._join_others)
+            QTimer.singleShot(0, self._settle)
 
-    def _join_others(self) -> None:
-        dock, window = self.parent(), self.window()
-        if not isinstance(dock, QDockWidget) or not isinstance(window, QMainWindow):
-            return
-        # Five tabs are too narrow for "Cohort (WENO)"; the title above keeps it.
-        dock.setWindowTitle(dock.windowTitle().removesuffix(f" ({TITLE})"))
-        others = [
-            other
-            for other in window.findChildren(QDockWidget)
-            if other is not dock
-            and isinstance(other.widget(), Dock)
-            and other.widget()._placed  # else it is about to join this one
-            and not other.isFloating()
-            and window.dockWidgetArea(other) == window.dockWidgetArea(dock)
-        ]
-        self._placed = True
-        if others and not set(others) & set(window.tabifiedDockWidgets(dock)):
-            window.tabifyDockWidget(others[-1], dock)
-            dock.raise_()
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        """Remember the place: closed, or behind another, or gone with the window."""
+        keep_place(self)
+        super().hideEvent(event)
+
+    def _settle(self) -> None:
+        settle(self)
 
     def show_contents(self, contents: QWidget) -> None:
         """Make `contents` all that the dock shows."""

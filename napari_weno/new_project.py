@@ -77,8 +77,6 @@ class NewProjectForm(QGroupBox):
     created = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        from weno.features import MODELS
-
         super().__init__("New project", parent)
         self.folder = line_for("a new or empty folder", "Where the project is to be")
         self.imports = ImportBox()
@@ -105,7 +103,7 @@ class NewProjectForm(QGroupBox):
         self.encoder = QComboBox()
         may_shrink(self.encoder)
         self.encoder.setEditable(True)
-        self.encoder.addItems(["texture", *MODELS])
+        self.encoder.addItem("texture")
         self.encoder.setToolTip(
             "What turns a tile into numbers. texture is built in and quick; the others "
             "are published pathology models, whose weights must be got first (`weno "
@@ -125,7 +123,14 @@ class NewProjectForm(QGroupBox):
         self._connect()
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Line the slides up with the other lines, now that letters have their size."""
+        """Offer the encoders, which take longer to load than a dock may to open.
+
+        Line the slides up with the other lines, now that letters have their size.
+        """
+        if self.encoder.count() == 1:
+            from weno.features import MODELS
+
+            self.encoder.addItems(MODELS)
         super().showEvent(event)
         labels = map(self._form.labelForField, (self.tile_um, self.mpp, self.encoder))
         widths = [label.sizeHint().width() for label in labels if label is not None]

@@ -43,6 +43,15 @@ def extract_at(
         return (yield from extract_on(client, project, slide_ids))
 
 
+def cost_of(
+    project: Project, slide_ids: Sequence[str]
+) -> Generator[Estimate, None, Estimate]:
+    """Estimate what extracting takes; what that needs is loaded in the background."""
+    from weno.features import estimate
+
+    return (yield from estimate(project, slide_ids))
+
+
 class PrepareBox(QGroupBox):
     """Chooses slides, says what they will take, and extracts their features.
 
@@ -146,8 +155,6 @@ class PrepareBox(QGroupBox):
 
     def refresh(self, _: object = None) -> None:
         """Show the choices, and ask for a new estimate."""
-        from weno.features import estimate
-
         project = self._session.project
         self.setVisible(project is not None)
         if project is None:
@@ -166,7 +173,7 @@ class PrepareBox(QGroupBox):
         self._estimate.cancel()
         if chosen:
             say(self.preview, "Counting tiles…")
-            self._estimate.run(estimate, project, chosen)
+            self._estimate.run(cost_of, project, chosen)
         else:
             say(self.preview, self._why_nothing())
 

@@ -210,6 +210,8 @@ class ReviewWidget(Dock):
             self._session.show_verdicts(current.verdicts_on(item.tile.content_hash))
             self._session.show_outline(item.tile)
             self._session.centre_on(item.index)
+        else:
+            self._session.show_outline(None)
         self._cover(covered)
         self._curtain.take_seen()
         self._session.choose_tile(None if covered else item.index)
@@ -228,7 +230,7 @@ class ReviewWidget(Dock):
         session, current = self._session, self._round
         try:
             if not self._is_open(tile):
-                session.open_slide(tile.slide_id)
+                session.open_slide(tile.slide_id, whole=False)
             if current and (p := session.prediction) and p.run != current.queue.run:
                 session.choose_run(current.queue.run)
         except WenoError as error:

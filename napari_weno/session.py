@@ -127,8 +127,15 @@ class Session:
             self._set_opened(self.opened.slide, self.opened.layer)
         return project
 
-    def open_slide(self, slide_id: str) -> None:
+    def open_slide(self, slide_id: str, *, whole: bool = True) -> None:
         """Show a slide of the project in place of the one shown now.
+
+        Parameters
+        ----------
+        slide_id : str
+        whole : bool
+            False for who frames a tile and moves the camera there next: each change
+            of either takes napari long.
 
         Raises
         ------
@@ -144,7 +151,9 @@ class Session:
             self.viewer.add_image(data, **keywords)
         else:
             self._replace_slide(self.opened.layer, data, keywords)
-        self.viewer.reset_view()
+        if whole or self.prediction is None:
+            self.show_outline(None)
+            self.viewer.reset_view()
 
     def add_open_slide(self) -> SlideRow:
         """Add the open slide to the project and return its line.
@@ -187,6 +196,7 @@ class Session:
         again = open_slide(opened.slide.source, mpp=mpp)
         if self.project is not None and opened.slide_id is not None:
             self.project.set_mpp(opened.slide_id, mpp)
+        self.show_outline(None)
         self._replace_slide(opened.layer, *slide_layer(again, opened.layer.name)[:2])
         grow_world(self.viewer, np.divide(mpp, opened.slide.mpp or (1.0, 1.0)))
         self.files_changed.emit()
@@ -323,7 +333,6 @@ class Session:
         )
 
     def _replace_slide(self, layer: Image, data: Any, keywords: dict[str, Any]) -> None:
-        self.show_outline(None)
         update_slide(layer, data, keywords)
         self._adopt(layer)
 
@@ -343,6 +352,7 @@ class Session:
             # A file that is dropped comes with the pixel size that it says itself.
             with notifying():
                 again = self.project.open_slide(row.slide_id)
+                self.show_outline(None)
                 self._replace_slide(layer, *slide_layer(again, layer.name)[:2])
                 return
         self.opened = OpenedSlide(row.slide_id if row else None, slide, layer)

@@ -14,17 +14,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-import dask.array as da
 from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from weno.slides import TileStream
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from napari.layers import Image, Layer
     from napari.viewer import Viewer
 
+    from napari_weno.screen_array import ScreenArray
     from weno.errors import SlideError
     from weno.slides import Slide
 
@@ -33,28 +32,6 @@ if TYPE_CHECKING:
 _REFRESH_SHARE = 0.2
 _SHORTEST_GAP_S = 0.05
 _OPENING_BUDGET_S = 0.2  # for the coarsest level, without which there is no picture
-
-
-class ScreenArray(da.Array):
-    """One level of a slide: exact for dask, in time for napari."""
-
-    screen: Screen
-    level: int
-
-    def __getitem__(self, key: Any) -> Any:
-        if self.screen.is_asked():
-            rows, columns = key[0], key[1]
-            y, bottom, _ = rows.indices(self.shape[0])
-            x, right, _ = columns.indices(self.shape[1])
-            return self.screen.view(self.level, y, x, bottom - y, right - x)
-        return super().__getitem__(key)
-
-    def __array__(self, *args: Any, **keywords: Any) -> npt.NDArray[Any]:
-        if self.screen.is_asked(opening=True):
-            overview: npt.NDArray[Any] = self.screen.overview(self.level)
-            return overview
-        exact: npt.NDArray[Any] = super().__array__(*args, **keywords)
-        return exact
 
 
 class Screen(QObject):
@@ -181,6 +158,9 @@ def _tell(signal: Any, *values: object) -> None:
 
 def screen_arrays(slide: Slide) -> list[ScreenArray]:
     """Return the levels of a slide for ``layer.data``, finest first."""
+    # dask takes longer than a dock may, and is of no use without a slide.
+    from napari_weno.screen_array import ScreenArray
+
     screen = Screen(slide)
     arrays = []
     for level, exact in enumerate(slide.pyramid()):
@@ -196,7 +176,8 @@ def screen_of(data: Any) -> Screen | None:
         first = data[0]
     except (IndexError, TypeError):
         return None
-    return first.screen if isinstance(first, ScreenArray) else None
+    screen = getattr(first, "screen", None)
+    return screen if isinstance(screen, Screen) else None
 
 
 _followed: WeakSet[Viewer] = WeakSet()

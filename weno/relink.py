@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weno.errors import WenoError
-from weno.features import read_header
 from weno.geojson import read_collection
 from weno.slides import open_slide, slides_in
 
@@ -141,6 +140,8 @@ def _of_name(row: SlideRow, files: Iterable[Path]) -> Path | None:
 
 def _known_content(project: Project, slide_id: str) -> str | None:
     """Return the fingerprint that the project has of a slide's content."""
+    from weno.features import read_header
+
     try:
         return read_header(project.features_path(slide_id)).content_hash or None
     except (WenoError, OSError):

@@ -25,6 +25,13 @@ EXTRAS |= {"huggingface_hub", "transformers"}
 PLAIN = ("slides", "tiles", "features", "prediction", "project", "review")
 PLAIN += ("cli", "demo", "doctor", "errors", "bench", "explain")
 
+#: What napari calls when the reader is asked or a dock is opened.
+OPENED = ("reader", "commands", "sample_data")
+OPENED += ("slide_dock", "cohort", "train", "explain", "review")
+#: What takes long to import, and is of no use to a dock without a slide.
+HEAVY = {"dask.array", "h5py", "imagecodecs", "openslide", "pandas", "pyarrow"}
+HEAVY |= {"scipy.ndimage", "scipy.stats", "tifffile", "torch", "zarr"}
+
 #: Parts of the core that a part may import, for types too.
 MAY_IMPORT = {
     "apart": {"errors"},
@@ -111,14 +118,14 @@ def imports(path: Path, *, with_types: bool) -> Iterator[str]:
 
 
 def brought_in(names: list[str], unwanted: set[str]) -> dict[str, list[str]]:
-    """Import `names` in a new Python; tell which unwanted packages each brought."""
+    """Import `names` in a new Python; tell which unwanted modules each brought."""
     code = """
 import importlib, json, sys
 names, unwanted = json.loads(sys.argv[1])
 brought = {}
 for name in names:
     importlib.import_module(name)
-    found = {key.partition(".")[0] for key in sys.modules}.intersection(unwanted)
+    found = set(sys.modules).intersection(unwanted)
     if found:
         brought[name] = sorted(found)
         break
@@ -142,6 +149,10 @@ def test_the_core_runs_without_a_window() -> None:
 
 def test_a_plain_install_is_enough() -> None:
     assert brought_in([f"weno.{part}" for part in PLAIN], EXTRAS) == {}
+
+
+def test_a_dock_opens_in_an_instant() -> None:
+    assert brought_in([f"napari_weno.{name}" for name in OPENED], HEAVY) == {}
 
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import rankdata
 
 from weno.errors import RunError
 from weno.explain.ranking import first
@@ -105,4 +104,7 @@ def _keys(prediction: Prediction) -> list[tuple[int, int]]:
 def _spearman(one: Floats, other: Floats) -> float | None:
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return None
+    # Takes longer to import than a window may keep one waiting.
+    from scipy.stats import rankdata
+
     return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 from PIL import Image
 
 from weno.atomic import replacing
@@ -200,6 +199,8 @@ def _write_pyramid(
         "PhysicalSizeY": mpp[0],
         "PhysicalSizeYUnit": "µm",
     }
+    import tifffile  # not for who only looks
+
     with (
         replacing(path) as temporary,
         tifffile.TiffWriter(temporary, bigtiff=True, ome=True) as tiff,

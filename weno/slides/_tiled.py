@@ -176,6 +176,11 @@ class TiffLevel:
         return min(height, self.shape[0] - row * height), width
 
 
+# Files that were compared, by path, size and time: a review opens a slide for each of
+# its tiles, and comparing took most of that.
+_agreed: set[tuple[str, int, int]] = set()
+
+
 def accelerate(slide: OpenSlideBackend) -> OpenSlideBackend | TiledTiff:
     """Return the fast path for a slide, or the slide itself where there is none."""
     if slide.properties.get("openslide.vendor") not in _VENDORS:
@@ -184,7 +189,10 @@ def accelerate(slide: OpenSlideBackend) -> OpenSlideBackend | TiledTiff:
     if levels is None:
         return slide
     fast = TiledTiff(slide, levels)
-    if fast.agrees():
+    status = slide.path.stat()
+    file = str(slide.path), status.st_size, status.st_mtime_ns
+    if file in _agreed or fast.agrees():
+        _agreed.add(file)
         return fast
     fast.close_file()
     return slide

@@ -7,11 +7,10 @@ than they absorb red. Soot, borders, bubbles and edges of cover slips have no co
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import scipy.ndimage as ndi
+import scipy
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -69,7 +68,9 @@ def classical(rgb: npt.NDArray[np.uint8], mpp: Size) -> Mask:
     from skimage.morphology import remove_small_holes, remove_small_objects
 
     glass = _glass(rgb)
-    smooth = ndi.gaussian_filter(rgb.astype(np.float32), sigma=(1, 1, 0))  # (h, w, 3)
+    smooth = scipy.ndimage.gaussian_filter(
+        rgb.astype(np.float32), sigma=(1, 1, 0)
+    )  # (h, w, 3)
     absorbed = np.clip(glass - smooth, 0, None)
     density = _density(smooth, glass)
     neutral = _is_neutral(density)
@@ -83,7 +84,7 @@ def classical(rgb: npt.NDArray[np.uint8], mpp: Size) -> Mask:
         dark &= ~neutral
     mask = _with_pale(dark, colour, _otsu(colour[usual], _COLOUR_RANGE), mpp)
     # Coloured fringes of edges are a pixel or two wide.
-    mask = ndi.binary_opening(mask)
+    mask = scipy.ndimage.binary_opening(mask)
     pixel_um2 = mpp[0] * mpp[1]
     mask = remove_small_objects(mask, max_size=round(_SPECK_UM2 / pixel_um2))
     mask = remove_small_holes(mask, max_size=round(_HOLE_UM2 / pixel_um2))
@@ -101,7 +102,7 @@ def _with_pale(dark: Mask, colour: Floats, threshold: float, mpp: Size) -> Mask:
     pale = _closed(colour > _PALE, _FAT_GAP_UM, mpp)
     pale = remove_small_holes(pale, max_size=round(_HOLE_UM2 / (mpp[0] * mpp[1])))
     pale = _opened(pale & ~strong, _RIM_UM, mpp)
-    return cast("Mask", ndi.binary_propagation(strong, mask=strong | pale))
+    return cast("Mask", scipy.ndimage.binary_propagation(strong, mask=strong | pale))
 
 
 # A square is many times as fast as a disk; the border of the slide is no edge.
@@ -113,16 +114,21 @@ def _closed(mask: Mask, width_um: float, mpp: Size) -> Mask:
     # So that nothing closes between tissue and the border.
     wide = np.pad(mask, ((y, y), (x, x)), mode="edge")
     closed = _shrunk(_grown(wide, size), size)
-    return cast("Mask", closed[y : y + len(mask), x : x + mask.shape[1]])
+    return closed[y : y + len(mask), x : x + mask.shape[1]]
 
 
 def _opened(mask: Mask, width_um: float, mpp: Size) -> Mask:
     size = _odd(width_um, mpp)
-    return cast("Mask", _grown(_shrunk(mask, size), size))
+    return _grown(_shrunk(mask, size), size)
 
 
-_grown = partial(ndi.maximum_filter, mode="constant", cval=0)
-_shrunk = partial(ndi.minimum_filter, mode="constant", cval=1)
+def _grown(mask: Mask, size: tuple[int, int]) -> Mask:
+    return cast("Mask", scipy.ndimage.maximum_filter(mask, size, mode="constant"))
+
+
+def _shrunk(mask: Mask, size: tuple[int, int]) -> Mask:
+    found = scipy.ndimage.minimum_filter(mask, size, mode="constant", cval=1)
+    return cast("Mask", found)
 
 
 def _odd(width_um: float, mpp: Size) -> tuple[int, int]:
@@ -199,10 +205,10 @@ def _pens(density: Floats, neutral: Mask, mpp: Size) -> Mask:
     core = _opened(_like_pen(density, neutral), _PEN_UM, mpp)
     if not core.any():
         return core
-    strokes = ndi.binary_propagation(
+    strokes = scipy.ndimage.binary_propagation(
         core, mask=core | _like_pen(density, neutral, _FAINT_INK_OD)
     )
-    return cast("Mask", _grown(strokes, _odd(2 * _PEN_RIM_UM, mpp)))
+    return _grown(strokes, _odd(2 * _PEN_RIM_UM, mpp))
 
 
 def _otsu(values: Floats, limits: tuple[float, float]) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 import numpy as np
-import scipy.ndimage as ndi
+import scipy
 
 from weno.errors import WenoError
 from weno.geojson import (
@@ -196,9 +196,9 @@ def trace(tissue: TissueMask) -> list[Region]:
     """
     from skimage.measure import find_contours
 
-    labels, _ = ndi.label(tissue.mask)
+    labels, _ = scipy.ndimage.label(tissue.mask)
     regions = []
-    for number, box in enumerate(ndi.find_objects(labels), 1):
+    for number, box in enumerate(scipy.ndimage.find_objects(labels), 1):
         piece = np.pad(labels[box] == number, 1).astype(np.uint8)
         rings = [_without_straights(ring[:-1]) for ring in find_contours(piece, 0.5)]
         rings.sort(key=lambda ring: -np.prod(np.ptp(ring, axis=0)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
-import scipy.ndimage as ndi
+import scipy
 
 from weno.tiles._classical import ink
 
@@ -46,7 +46,7 @@ def tile_quality(tiles: npt.NDArray[np.uint8]) -> Floats:
 def _blur(lines: npt.NDArray[np.uint8], axis: int) -> Floats:
     """Return how blurred tiles (n, …) are along an axis, 1 where all is flat."""
     values = lines.astype(np.float32)
-    again = ndi.uniform_filter1d(values, _BLUR_PX, axis=axis)
+    again = scipy.ndimage.uniform_filter1d(values, _BLUR_PX, axis=axis)
     steps, left = (np.abs(np.diff(v, axis=axis)) for v in (values, again))
     whole = steps.sum(axis=(1, 2))
     lost = np.clip(steps - left, 0, None).sum(axis=(1, 2))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import scipy.ndimage as ndi
+import scipy
 
 from weno.errors import SlideError
 from weno.slides._pyramid import overview
@@ -106,7 +106,7 @@ def _share(
         # Linear interpolation of a summed-area table is the exact area.
         return cast(
             "npt.NDArray[np.float64]",
-            ndi.map_coordinates(area, corners.T, order=1, mode="nearest"),
+            scipy.ndimage.map_coordinates(area, corners.T, order=1, mode="nearest"),
         )
 
     high = low + tile  # (N, 2)
