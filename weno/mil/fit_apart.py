@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _REPORTS: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (StepReport, EpochReport, PredictReport)
 }
-_NICE = 5  # of 19: behind a window and its renderer, not behind everything
+_NICE = 19  # the politest, where there is no class of idle processes
 
 
 def fit_apart(
@@ -163,8 +163,12 @@ def _stand_back() -> None:
 
     spared = (os.cpu_count() or 2) - 1
     torch.set_num_threads(max(1, min(torch.get_num_threads(), spared)))
-    if sys.platform != "win32":  # there it was started so
-        with suppress(OSError):
+    with suppress(OSError):
+        if sys.platform == "linux":
+            # A thread of the window is put where only this runs as if nothing did. Of
+            # this thread and those that it begins: the one that ends the child is not.
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        elif sys.platform != "win32":  # there it was started so
             os.nice(_NICE)
 
 
