@@ -124,12 +124,17 @@ CASES = (
     Case("napari-weno, a fit in a child process", (*OURS, "--fit", "child"), "torch"),
     Case(
         "napari-weno, fit and prediction in threads",
-        (*OURS, "--fit", "thread", "--predict"),
+        (*OURS, "--fit", "thread", "--predict", "thread"),
         "torch",
     ),
     Case(
         "napari-weno, fit in a child, prediction in a thread",
-        (*OURS, "--fit", "child", "--predict"),
+        (*OURS, "--fit", "child", "--predict", "thread"),
+        "torch",
+    ),
+    Case(
+        "napari-weno, fit and prediction in child processes",
+        (*OURS, "--fit", "child", "--predict", "child"),
         "torch",
     ),
 )

@@ -273,7 +273,7 @@ def start_work(arguments: argparse.Namespace) -> list[list[Any]]:
     if arguments.fit:
         beside.append(start_fit(project, arguments.fit))
     if arguments.predict:
-        beside.append(start_predicting(project))
+        beside.append(start_predicting(project, arguments.predict))
     return beside
 
 
@@ -311,8 +311,9 @@ def main() -> None:
     parser.add_argument("again", type=Path)
     parser.add_argument("--reader", default="floor")
     parser.add_argument("--delay", type=float, default=0.0)
-    parser.add_argument("--fit", choices=("thread", "child"))
-    for flag in ("--predict", "--memory", "--only-open", "--bounded", "--scale-bar"):
+    for work in ("--fit", "--predict"):
+        parser.add_argument(work, choices=("thread", "child"))
+    for flag in ("--memory", "--only-open", "--bounded", "--scale-bar"):
         parser.add_argument(flag, action="store_true")
     arguments = parser.parse_args()
     if arguments.bounded:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RUN = "done"
 SLIDES, TILES = 24, 600
+_TIMES = 1000  # so that no child ends while the window is watched
 
 
 def delay_reads(seconds: float) -> None:
@@ -110,8 +111,15 @@ def start_fit(project: Project, where: str) -> list[Any]:
     return _beside(in_thread if where == "thread" else in_child)
 
 
-def start_predicting(project: Project) -> list[Any]:
-    """Predict all slides again and again, as the Explain dock does.
+def start_predicting(project: Project, where: str) -> list[Any]:
+    """Predict all slides again and again.
+
+    Parameters
+    ----------
+    project : Project
+    where : {"thread", "child"}
+        In napari's worker thread, or as the Explain dock predicts many, in a child
+        process.
 
     Returns
     -------
@@ -119,13 +127,20 @@ def start_predicting(project: Project) -> list[Any]:
         What was reported so far.
     """
 
-    def job() -> Iterator[Any]:
+    def in_thread() -> Iterator[Any]:
         from weno.mil import predict_project
 
         while True:
             yield from predict_project(project, RUN, device="cpu")
 
-    return _beside(job)
+    def in_child() -> Iterator[Any]:
+        from weno.mil.predict_apart import predict_apart
+
+        ids = [row.slide_id for row in project.slides] * _TIMES
+        job = predict_apart(project, RUN, ids, device="cpu")
+        yield from (report for report in job if report is not None)
+
+    return _beside(in_thread if where == "thread" else in_child)
 
 
 def _beside(job: Callable[[], Iterator[Any]]) -> list[Any]:

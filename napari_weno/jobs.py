@@ -1,14 +1,22 @@
-"""Running a job of the core in the background, with a button to stop it."""
+"""Running a job of the core in the background, with a button to stop it.
+
+Jobs run in threads of their own, not in Qt's pool: napari waits for that without a
+limit when it quits, and a job may hang, at a share that is gone. What a job has told of
+is on disk, so that the program may leave without it.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import create_worker
+from napari.qt.threading import GeneratorWorker, create_worker
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import (
+    QApplication,
     QHBoxLayout,
     QLabel,
     QProgressBar,
@@ -19,13 +27,19 @@ from qtpy.QtWidgets import (
 from superqt.utils import create_worker as create_quiet_worker
 
 from napari_weno.docks import EXPECTED
+from weno.apart import BEAT_S, KILL_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from qtpy.QtCore import QCoreApplication
+
     from weno.terminal import Report
 
 _STEPS = 1000
+# For all jobs together to end when the program does; what waits for a child process
+# looks up now and then, and then ends that.
+_LEAVE_S = BEAT_S + KILL_S + 0.2
 
 
 class JobBar(QWidget):
@@ -90,9 +104,7 @@ class JobBar(QWidget):
         if self.running:
             return
         self._stop = _event_of(self)
-        worker = create_worker(
-            _until_stopped, self._stop, job, args, kwargs, _ignore_errors=True
-        )
+        worker = task_of_napari(self._stop, job, *args, _ignore_errors=True, **kwargs)
         self._worker = worker
         worker.yielded.connect(self.reported)
         worker.returned.connect(self._on_returned)
@@ -100,7 +112,7 @@ class JobBar(QWidget):
         worker.finished.connect(self._on_finished)
         self.button.setText("Stop")
         self.show_progress(0, 0)
-        worker.start()
+        start(worker, self._stop)
 
     def stop(self) -> None:
         """Ask the running job to end at its next report."""
@@ -123,9 +135,11 @@ class JobBar(QWidget):
         if text:
             self.say(text)
 
-    def show_report(self, report: Report) -> None:
-        """Show how far a job of the core is."""
-        self.show_progress(round(_STEPS * report.fraction), _STEPS, report.text)
+    def show_report(self, report: Report | None) -> None:
+        """Show how far a job of the core is; None says nothing new."""
+        if report is not None:
+            done = round(_STEPS * report.fraction)
+            self.show_progress(done, _STEPS, report.text)
 
     def say(self, text: str) -> None:
         """Show a line of text under the button."""
@@ -196,7 +210,7 @@ class QuietJob(QObject):
         worker.returned.connect(lambda result: self._pass_on(stop, "returned", result))
         worker.errored.connect(lambda error: self._on_error(stop, error))
         worker.finished.connect(lambda: self._on_finished(stop))
-        worker.start()
+        start(worker, stop)
 
     def cancel(self) -> None:
         """Forget the running job; it ends at its next report."""
@@ -220,6 +234,88 @@ class QuietJob(QObject):
 
 
 _STOPPED = object()
+
+
+class _Worker(GeneratorWorker[Any, Any, Any]):
+    """One that napari may ask to quit.
+
+    By itself it would leave the job where it stands, with all threads that the job has.
+    """
+
+    stop: threading.Event
+
+    def quit(self) -> None:
+        self.stop.set()
+
+
+def task_of_napari(
+    stop: threading.Event,
+    job: Callable[..., Generator[Any, None, Any]],
+    *args: Any,
+    _ignore_errors: bool = False,
+    _progress: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Make a worker of a job that napari asks about when its window is closed.
+
+    Parameters
+    ----------
+    stop : Event
+        The job ends at its next report after this is set.
+    job : generator function
+        Called with all that follows.
+
+    Returns
+    -------
+    napari.qt.threading.GeneratorWorker
+        To be given to `start`.
+    """
+    worker = create_worker(
+        _until_stopped,
+        stop,
+        job,
+        args,
+        kwargs,
+        _ignore_errors=_ignore_errors,
+        _progress=_progress,
+        _worker_class=_Worker,
+    )
+    worker.stop = stop
+    return worker
+
+
+# Held until the main thread has heard all that they have said.
+_at_work: dict[Any, tuple[threading.Thread, threading.Event]] = {}
+
+
+def start(worker: Any, stop: threading.Event) -> None:
+    """Run a worker in a thread, which the program asks to end before it does.
+
+    Parameters
+    ----------
+    worker : superqt.utils.WorkerBase
+        Not started yet.
+    stop : Event
+        Its job ends soon after this is set.
+    """
+    _leave_with(QApplication.instance())
+    thread = threading.Thread(target=worker.run, name="weno-job", daemon=True)
+    _at_work[worker] = thread, stop
+    worker.finished.connect(lambda: _at_work.pop(worker))
+    thread.start()
+
+
+@cache
+def _leave_with(app: QCoreApplication) -> None:
+    app.aboutToQuit.connect(_end_all)
+
+
+def _end_all() -> None:
+    for _, stop in _at_work.values():
+        stop.set()
+    until = time.monotonic() + _LEAVE_S
+    for thread, _ in _at_work.values():
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 def _event_of(owner: QObject) -> threading.Event:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from weno.project import Project
 
 _NO_MODEL = "Fit a model in the Train dock, or load one that was trained elsewhere."
+# A process takes seconds to begin, in which so many slides are predicted.
+_FEW = 4
 _UNFINISHED = "This run is not finished: go on with it in the Train dock."
 
 
@@ -52,17 +54,23 @@ def predict_in_project(
     project : Project
     run : str
     slide_ids : sequence of str
+        Of more than a few, another process takes the turn: the window keeps moving.
 
     Returns
     -------
     PredictResult
     """
     from weno.features import extract
-    from weno.mil import predict_project
 
     unprepared = [one for one in slide_ids if not project.features_path(one).is_file()]
     if unprepared:
         yield from extract(project, unprepared)
+    if len(slide_ids) > _FEW:
+        from weno.mil.predict_apart import predict_apart
+
+        return (yield from predict_apart(project, run, slide_ids))
+    from weno.mil import predict_project
+
     return (yield from predict_project(project, run, slide_ids))
 
 

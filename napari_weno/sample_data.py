@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import napari
 import numpy as np
-from napari.qt.threading import create_worker
 from platformdirs import user_data_path
 from qtpy.QtCore import QTimer
 
 from napari_weno.docks import notifying
+from napari_weno.jobs import start, task_of_napari
 from napari_weno.neighbour import prepare_torch
 from napari_weno.session import session_of, show_dock
 from weno.demo import RUN, demo_steps, slide_to_show
@@ -41,11 +42,11 @@ def demo_cohort() -> list[LayerData]:
     """
     viewer = napari.current_viewer()
     folder = user_data_path("napari-weno") / "demo"
-    worker = create_worker(
-        _make_demo, folder, _progress={"desc": "WENO demo", "total": 0}
-    )
+    stop = threading.Event()
+    shown = {"desc": "WENO demo", "total": 0}
+    worker = task_of_napari(stop, _make_demo, folder, _progress=shown)
     worker.yielded.connect(lambda step: _show(viewer, folder, step))
-    worker.start()
+    start(worker, stop)
     # Points in pixels beside a slide in µm would make napari warn of mixed units.
     waiting = {"name": _WAITING, "units": ("um", "um")}
     return [(np.empty((0, 2)), waiting, "points")]

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     Message = Mapping[str, Any]
     Task = Callable[[Message, Callable[[], Message]], Generator[Message, None, None]]
 
-_BEAT_S = 0.2
-# The child leaves its job at the next report, or at once after the first of these.
-_LEAVE_S, _KILL_S = 1.0, 1.3
+#: Seconds after which one who waits for a child is told that there is nothing new.
+BEAT_S = 0.2
+#: Seconds after which a child that was to end is killed.
+KILL_S = 1.3
+_LEAVE_S = 1.0  # before, it leaves by itself, at a report or wherever it is
 _TAIL = 2_000  # characters of what it wrote before it died
 
 
@@ -93,7 +95,7 @@ class Apart:
         """
         while True:
             try:
-                line = self._lines.get(timeout=_BEAT_S)
+                line = self._lines.get(timeout=BEAT_S)
             except queue.Empty:
                 yield None
                 continue
@@ -112,7 +114,7 @@ class Apart:
         with suppress(OSError):
             self._process.stdin.close()
         try:
-            self._process.wait(_KILL_S)
+            self._process.wait(KILL_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -169,3 +171,12 @@ def test_previews_leave_a_window_time_to_draw() -> None:
     assert not allowance.allows()
     now = 201.1
     assert allowance.allows()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a class")
+def test_on_a_processor_it_takes_only_what_others_leave(project: Project) -> None:
+    job = fit_apart(project, LONG, name="idle", device="cpu")
+    first_epochs(job, 1)
+    (child,) = psutil.Process().children()
+    assert os.sched_getscheduler(child.pid) == os.SCHED_IDLE
+    job.close()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _REPORTS: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (StepReport, EpochReport, PredictReport)
 }
-_NICE = 5  # of 19: behind a window and its renderer, not behind everything
+_NICE = 19  # the politest, where there is no class of idle processes
 
 
 def fit_apart(
@@ -110,8 +110,7 @@ def _fit(
     request: Message, newest: Callable[[], Message]
 ) -> Generator[Message, None, None]:
     """Do what the parent asks for."""
-    # So that numbers mean the GPUs that `weno.mil.devices` has listed.
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    device = quiet_device(request["device"])
     from weno.mil.predict import predict_project
     from weno.mil.preview import Previews
     from weno.mil.scores import choose_device
@@ -120,12 +119,10 @@ def _fit(
     project = Project.open(request["project"])
     config = TrainConfig.from_dict(request["config"])
     name, preview = request["name"], Path(request["preview"])
-    device = choose_device(request["device"])
-    if device.type == "cpu":
-        _stand_back()
-    previews = Previews(project, project.run_dir(name), config, device, preview)
+    target = choose_device(device)
+    previews = Previews(project, project.run_dir(name), config, target, preview)
     reports = fit_project(
-        project, config, name=name, device=str(device), resume=request["resume"]
+        project, config, name=name, device=device, resume=request["resume"]
     )
     for report in reports:
         yield _encoded(report)
@@ -134,12 +131,30 @@ def _fit(
         if previews.after(report, newest().get("show")):
             yield {"preview": {"path": str(preview), "epoch": report.epoch}}
     if request["predict"]:
-        for done in predict_project(project, name, device=str(device)):
+        for done in predict_project(project, name, device=device):
             yield _encoded(done)
 
 
 def _encoded(report: Any) -> Message:
     return {type(report).__name__: asdict(report)}
+
+
+def quiet_device(name: str) -> str:
+    """Choose what a child of a window computes on; leave the window what it needs.
+
+    Parameters
+    ----------
+    name : str
+        "auto", or one that torch knows.
+    """
+    # So that numbers mean the GPUs that `weno.mil.devices` has listed.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    from weno.mil.scores import choose_device
+
+    device = choose_device(name)
+    if device.type == "cpu":
+        _stand_back()
+    return str(device)
 
 
 def _stand_back() -> None:
@@ -148,8 +163,12 @@ def _stand_back() -> None:
 
     spared = (os.cpu_count() or 2) - 1
     torch.set_num_threads(max(1, min(torch.get_num_threads(), spared)))
-    if sys.platform != "win32":  # there it was started so
-        with suppress(OSError):
+    with suppress(OSError):
+        if sys.platform == "linux":
+            # A thread of the window is put where only this runs as if nothing did. Of
+            # this thread and those that it begins: the one that ends the child is not.
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        elif sys.platform != "win32":  # there it was started so
             os.nice(_NICE)
 
 

@@ -16,13 +16,14 @@ from weno.errors import FeatureError, RunError
 from weno.mil.bags import Bag, check_features, read_slide_header
 from weno.mil.mining import MiningRule, keep_mask
 from weno.mil.reports import PredictReport as PredictReport
+from weno.mil.reports import PredictResult as PredictResult
 from weno.mil.run import Run as Run
 from weno.mil.run import load_run as load_run
 from weno.mil.scores import top_mean
 from weno.mil.slide_table import read_rows, slide_row, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Sequence
 
     import numpy.typing as npt
 
@@ -225,29 +226,6 @@ def _candidate_rank(re_attention: Tensor, keep: Tensor) -> npt.NDArray[np.int32]
     first = order[keep[order]][:_CANDIDATES].numpy()
     rank[first] = np.arange(1, len(first) + 1)
     return rank
-
-
-@dataclass(frozen=True, slots=True)
-class PredictResult:
-    """What a prediction job has done.
-
-    Parameters
-    ----------
-    predicted : tuple of str
-        Ids of the slides that have a prediction now.
-    empty : tuple of str
-        Slides without any tile: there is nothing to predict.
-    failed : mapping
-        From slide_id to the reason.
-    unnamed : tuple of str
-        Slides whose features do not say what made them, though the run knows what it
-        was trained on.
-    """
-
-    predicted: tuple[str, ...]
-    empty: tuple[str, ...]
-    failed: Mapping[str, str]
-    unnamed: tuple[str, ...] = ()
 
 
 def predict_project(

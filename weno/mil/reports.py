@@ -184,6 +184,39 @@ class PredictReport:
         return self.slide_id
 
 
+@dataclass(frozen=True, slots=True)
+class PredictResult:
+    """What a prediction job has done.
+
+    Parameters
+    ----------
+    predicted : tuple of str
+        Ids of the slides that have a prediction now.
+    empty : tuple of str
+        Slides without any tile: there is nothing to predict.
+    failed : mapping
+        From slide_id to the reason.
+    unnamed : tuple of str
+        Slides whose features do not say what made them, though the run knows what it
+        was trained on.
+    """
+
+    predicted: tuple[str, ...]
+    empty: tuple[str, ...]
+    failed: Mapping[str, str]
+    unnamed: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> PredictResult:
+        """Return what `told` says, which has been JSON and knows no tuples."""
+        return cls(
+            tuple(told["predicted"]),
+            tuple(told["empty"]),
+            told["failed"],
+            tuple(told["unnamed"]),
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PreviewReport:
     """What a model in training says of a slide.
