@@ -28,7 +28,13 @@ from napari_weno.docks import notifying
 from napari_weno.drawing import Drawing
 from napari_weno.hover import Hover
 from napari_weno.layers import slide_layer, tile_centres
-from napari_weno.matching import check_fits, differs, row_of, stored_prediction
+from napari_weno.matching import (
+    check_fits,
+    differs,
+    row_of,
+    run_to_show,
+    stored_prediction,
+)
 from napari_weno.measure import Ruler
 from napari_weno.offers import Questions
 from napari_weno.opened import OpenedSlide
@@ -107,7 +113,7 @@ class Session:
         return viewer
 
     def open_project(self, folder: str | Path) -> Project:
-        """Open a project; its newest run becomes the chosen one.
+        """Open a project; its newest run that has predictions becomes the chosen one.
 
         Raises
         ------
@@ -117,7 +123,7 @@ class Session:
         project = Project.open(folder)
         self.project = project
         self.selected = []
-        self.run = next(reversed(project.run_names()), None)
+        self.run = run_to_show(project)
         self.project_changed.emit(project)
         if self.opened is not None:
             self._set_opened(self.opened.slide, self.opened.layer)
