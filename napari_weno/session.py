@@ -38,7 +38,7 @@ from napari_weno.matching import (
 from napari_weno.measure import Ruler
 from napari_weno.offers import Questions
 from napari_weno.opened import OpenedSlide
-from napari_weno.preferences import PLUGIN, apply_preferences
+from napari_weno.preferences import PLUGIN, apply_preferences, preferences
 from napari_weno.streaming import follow
 from weno.errors import ProjectError, WenoError
 from weno.project import Project
@@ -92,7 +92,7 @@ class Session:
         #: What the reviewer at work has answered, by tile of the prediction.
         self.verdicts: dict[int, str] = {}
         self.blind = False
-        self.display: Display = "log"
+        self.display: Display = preferences("overlays").display
         self._drawing = Drawing(self)
         viewer.layers.events.inserted.connect(self._on_layer_inserted)
         viewer.layers.events.removed.connect(self._on_layer_removed)
