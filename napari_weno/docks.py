@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakMethod
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
@@ -203,6 +203,14 @@ def fit_columns(table: QTableView, first: int = 1, rows: int = 200) -> None:
         width = 1.1 * max(metrics.horizontalAdvance(text) for text in texts) + 9
         header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
         header.resizeSection(column, round(width))
+
+
+def single_shot(parent: QObject, milliseconds: int) -> QTimer:
+    """Make a timer that fires once each time it is started."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    return timer
 
 
 class SlideChoice(QComboBox):

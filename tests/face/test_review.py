@@ -435,7 +435,7 @@ def test_the_whole_of_a_slide_is_read_once(predicted: Project) -> None:
     assert again.pictures[2] is first.pictures[2]
 
 
-def test_answers_are_counted_compared_and_passed_to_a_fit(
+def test_answers_are_counted_and_compared(
     qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
 ) -> None:
     for name, verdicts in (("ada", "pppn"), ("bob", "ppnn")):
@@ -455,10 +455,7 @@ def test_answers_are_counted_compared_and_passed_to_a_fit(
         "ada and bob: kappa 0.50, the same answer for 3 of 4 tiles that both answered "
         "blind"
     )
-    qtbot.mouseClick(box.retrain, LEFT)
-    train = show_dock(viewer, "Train")
-    assert train.isVisible()
-    assert train.name.text() not in ("", "demo")
+    assert box.retrain.isEnabled()
 
 
 def test_without_answers_there_is_nothing_to_retrain_with(
