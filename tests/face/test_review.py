@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -409,6 +411,32 @@ def test_a_tile_is_shown_at_three_zooms_and_the_next_is_read_ahead(
     # At once, while the canvas is still on its way.
     assert view.shown == following
     assert not review.settled
+
+
+def test_a_tile_that_has_not_come_yet_cannot_be_answered(
+    qtbot,
+    viewer: Viewer,
+    review: ReviewWidget,
+    predicted: Project,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    come = threading.Event()
+
+    def slow(*args: object) -> Iterator[object]:
+        come.wait(20)
+        yield from read_views(*args)
+
+    monkeypatch.setattr("napari_weno.zooms.read_views", slow)
+    session_of(viewer).open_project(predicted.root)
+    review.setup.reviewer.setText("ada")
+    qtbot.mouseClick(review.setup.job.button, LEFT)
+    qtbot.waitUntil(lambda: review.round is not None, timeout=20_000)
+    review._canvas.start()
+    qtbot.keyClick(review.page, "p")
+    assert review.round.counts().total() == 0
+    come.set()
+    answer(qtbot, review, "p")
+    assert review.round.counts().total() == 1
 
 
 def test_the_views_of_a_tile_are_the_slides_pixels(predicted: Project) -> None:
