@@ -26,7 +26,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QScrollArea
 
 from napari_weno.export_box import save_figure
-from napari_weno.preferences import slide_preferences
+from napari_weno.preferences import preferences
 from napari_weno.session import Session, session_of, show_dock
 from napari_weno.train_runs import free_name
 from weno.demo import slide_to_show
@@ -106,8 +106,8 @@ def small(pixels: npt.NDArray[np.uint8], width: int, colours: int = 96) -> Image
 def opened(folder: Path, out: Path, theme: str = "dark") -> Iterator[Stage]:
     """Open a copy of a project, and the slide with a lesion of its test split."""
     get_settings().appearance.theme = theme
-    preferences = slide_preferences()
-    asks, preferences.offer_reader = preferences.offer_reader, False
+    kept = preferences("slides")
+    asks, kept.offer_reader = kept.offer_reader, False
     with TemporaryDirectory() as temporary:
         project = Path(shutil.copytree(folder, Path(temporary) / "my_project"))
         viewer = napari.Viewer(title="WENO")
@@ -117,7 +117,7 @@ def opened(folder: Path, out: Path, theme: str = "dark") -> Iterator[Stage]:
         yield Stage(viewer, session, out)
         viewer.close()
         QTest.qWait(500)
-    preferences.offer_reader = asks
+    kept.offer_reader = asks
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 300) -> None:

@@ -10,7 +10,6 @@ from napari_weno.docks import listen, notifying, say, text_label
 from napari_weno.jobs import JobBar, QuietJob
 from napari_weno.review_jobs import Standing, export_csv, export_geojson, take_stock
 from napari_weno.session import show_dock
-from napari_weno.train_runs import free_name
 
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
@@ -39,7 +38,7 @@ class AnswersBox(QGroupBox):
         self.retrain = QPushButton("Retrain with these answers")
         self.csv = QPushButton("Export CSV")
         self.geojson = QPushButton("Export GeoJSON")
-        self.exports = JobBar("")
+        self.exports = JobBar("", "Stop writing; files that are done stay")
         self._stock = QuietJob(self)
         self._explain()
         self._lay_out()
@@ -60,8 +59,9 @@ class AnswersBox(QGroupBox):
         self.exports.button.hide()
         self.retrain.setEnabled(False)
         self.retrain.setToolTip(
-            "Opens the Train dock with a new run of the same settings; the answers "
-            "take the place of what the model guessed for these tiles"
+            "Starts a new run with the settings of the chosen one in the Train dock, "
+            "where it can be stopped; the answers take the place of what the model "
+            "guessed for these tiles"
         )
         self.agreement.setToolTip(
             "Cohen's kappa: 1 is full agreement, 0 what chance would give. Only "
@@ -94,7 +94,7 @@ class AnswersBox(QGroupBox):
             lambda step: self.exports.show_progress(step.done, step.total, step.text)
         )
         self.exports.returned.connect(self.exports.say)
-        self.exports.ended.connect(self.refresh)
+        self.exports.ended.connect(self._on_exported)
 
     def _show(self, standing: Standing) -> None:
         say(self.standing, standing.text or _NOTHING)
@@ -102,21 +102,18 @@ class AnswersBox(QGroupBox):
         self.retrain.setEnabled(standing.trains)
 
     def _retrain(self) -> None:
-        """Show the Train dock, ready to fit a new run as the last one was fitted."""
-        from weno.mil.config import TrainConfig
-
-        project, run = self._session.project, self._session.run
-        if project is None:
-            return
+        """Show the Train dock and fit a new run there as the chosen one was fitted."""
         train: Any = show_dock(self._session.viewer, "Train")
-        if not train.job.running:
-            train.name.setText(free_name(project))
-            if run is not None:
-                with notifying():
-                    path = project.run_dir(run) / "config.json"
-                    train.form.set_value(TrainConfig.read(path))
+        with notifying():
+            train.fit_like(self._session.run)
         train.job.button.setFocus()
 
     def _export(self, job: Any) -> None:
+        self.exports.say("")
         self.exports.run(job, self._session.project, self._session.run or "")
+        self.exports.button.show()  # it says Stop now
+        self.refresh()
+
+    def _on_exported(self) -> None:
+        self.exports.button.hide()
         self.refresh()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_weno.layers import METADATA_KEY, outline_layer, verdict_marks
+from napari_weno.preferences import preferences
 from napari_weno.streaming import show
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def start_afresh(viewer: Viewer, *names: str) -> None:
 def put(viewer: Viewer, layer_data: LayerData) -> None:
     """Add an overlay, or update the one of that name."""
     data, keywords, kind = layer_data
+    noted = keywords["metadata"][METADATA_KEY]
     for layer in of_kind(viewer, *OVERLAYS):
         if layer.name == keywords["name"]:
             _update(layer, data, keywords, kind)
@@ -80,8 +82,10 @@ def put(viewer: Viewer, layer_data: LayerData) -> None:
     if kind == "points":
         viewer.add_points(data, **keywords)
     else:
+        if noted["kind"] == "heatmap":
+            keywords = keywords | {"opacity": preferences("overlays").opacity / 100}
         layer = viewer.add_image(data, **keywords)
-        layer.contrast_limits_range = keywords["metadata"][METADATA_KEY]["range"]
+        layer.contrast_limits_range = noted["range"]
 
 
 def _update(layer: Layer, data: Any, keywords: dict[str, Any], kind: str) -> None:

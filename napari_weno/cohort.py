@@ -210,9 +210,9 @@ class CohortWidget(Dock):
         if not self.add_form.isHidden():
             self.add_form.imports.slides.setFocus()
 
-    def _on_added(self, added: int, filled: Edit) -> None:
-        known = f", {len(filled.after):,} completed" if filled else ""
-        self.edits.note(filled, f"{added:,} slides added{known}")
+    def _on_added(self, added: int, edit: Edit) -> None:
+        known = f", {len(edit.before):,} completed" if edit.before else ""
+        self.edits.note(edit, f"{added:,} slides added{known}")
 
     def _on_project(self, project: Project | None) -> None:
         self.add_form.hide()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_weno.canvas import noted_on
-from napari_weno.preferences import slide_preferences
+from napari_weno.preferences import preferences
 from napari_weno.streaming import set_icc
 from weno.errors import SlideError
 
@@ -52,6 +52,6 @@ def show_as_preferred(opened: OpenedSlide) -> None:
         If its profile is damaged.
     """
     fresh = _NOTE not in noted_on(opened.layer)
-    wanted = fresh and slide_preferences().icc_profile
+    wanted = fresh and preferences("slides").icc_profile
     if wanted and profile_state(opened.slide) == "yes":
         show_icc(opened.layer, True)

@@ -254,6 +254,14 @@ def fit_columns(table: QTableView, first: int = 1, rows: int = 200) -> None:
         header.resizeSection(column, round(width))
 
 
+def single_shot(parent: QObject, milliseconds: int) -> QTimer:
+    """Make a timer that fires once each time it is started."""
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    return timer
+
+
 class SlideChoice(QComboBox):
     """Which slides a job is for: the open one, the selected ones or the rest.
 

@@ -230,7 +230,7 @@ def add_gathered(
 class AddForm(QGroupBox):
     """Adds slides of a CSV or a folder to the open project."""
 
-    #: How many slides were added, and the `Edit` of those that were there.
+    #: How many slides were added, and the `Edit` that this was.
     added = Signal(int, object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -241,7 +241,7 @@ class AddForm(QGroupBox):
         self.add_button = QPushButton("Add")
         self.add_button.setToolTip(
             "Adds lines to slides.csv; of slides that are there already, only what is "
-            "not known yet is filled in"
+            "not known yet is filled in. Undo takes both back"
         )
         self._job = QuietJob(self)
         form = QFormLayout(self)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_weno.docks import EXPECTED
 from weno.errors import RunError
 from weno.prediction import read_prediction
 
@@ -18,13 +19,21 @@ if TYPE_CHECKING:
 _MPP_RTOL = 1e-6
 
 
+def slides_of(project: Project | None) -> list[SlideRow]:
+    """Return the lines of a project's slides.csv; none while it cannot be read.
+
+    For what is shown beside the table: the Cohort and Train docks say what is wrong.
+    """
+    try:
+        return project.slides if project else []
+    except EXPECTED:
+        return []
+
+
 def row_of(project: Project | None, slide: Slide) -> SlideRow | None:
     """Return the line that a slide has in a project, None if it has none."""
-    if project is not None:
-        for row in project.slides:
-            if row.path == slide.path.resolve():
-                return row
-    return None
+    path = slide.path.resolve()
+    return next((row for row in slides_of(project) if row.path == path), None)
 
 
 def differs(slide: Slide, row: SlideRow) -> bool:
@@ -49,6 +58,19 @@ def stored_prediction(
         if path.is_file():
             return read_prediction(path)
     return None
+
+
+def run_to_show(project: Project) -> str | None:
+    """Return the newest run that is finished and predicts, else the newest one.
+
+    A run that was stopped has nothing to show until somebody goes on with it.
+    """
+    newest_first = project.run_names()[::-1]
+    for run in newest_first:
+        finished = (project.run_dir(run) / "card.json").is_file()
+        if finished and any(project.predictions_dir(run).glob("*.parquet")):
+            return run
+    return next(iter(newest_first), None)
 
 
 def check_fits(prediction: Prediction, opened: OpenedSlide) -> None:

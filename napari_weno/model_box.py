@@ -28,6 +28,7 @@ from napari_weno.docks import (
     text_label,
 )
 from napari_weno.jobs import JobBar
+from napari_weno.matching import slides_of
 from napari_weno.readout import run_text
 from weno.errors import WenoError
 
@@ -273,7 +274,7 @@ class ModelBox(QGroupBox):
 
     def _show_choices(self, _: object = None) -> None:
         session = self._session
-        rows = session.project.slides if session.project else []
+        rows = slides_of(session.project)
         self.choice.show_counts(len(session.selected), len(rows))
         self.choice.setEnabled(self.folder is None)
         if self.folder is not None:
@@ -303,7 +304,7 @@ class ModelBox(QGroupBox):
         session = self._session
         if session.project is None or session.run is None:
             return []
-        rest = [row.slide_id for row in session.project.slides]
+        rest = [row.slide_id for row in slides_of(session.project)]
         opened = session.opened.slide_id if session.opened else None
         return self.choice.pick(opened, session.selected, rest)
 

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary, WeakMethod
 from napari.utils.notifications import show_error, show_info
 
 from napari_weno.docks import EXPECTED
+from napari_weno.matching import slides_of
 from napari_weno.session import session_of
 
 if TYPE_CHECKING:
@@ -76,4 +77,4 @@ def _names(session: Session) -> list[str]:
     order = _orders[session]() if session in _orders else None
     if order is not None and (shown := order()):
         return shown
-    return [row.slide_id for row in session.project.slides] if session.project else []
+    return [row.slide_id for row in slides_of(session.project)]

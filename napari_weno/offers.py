@@ -13,8 +13,8 @@ from qtpy.QtCore import QTimer
 
 from napari_weno.preferences import (
     patterns_without_reader,
+    preferences,
     read_slides_always,
-    slide_preferences,
 )
 
 if TYPE_CHECKING:
@@ -82,16 +82,16 @@ def mpp_question(name: str, slide: Slide) -> str:
 
 def offer_reader() -> None:
     """Offer to open slides with this plugin, unless that was answered before."""
-    preferences = slide_preferences()
-    if not preferences.offer_reader or not patterns_without_reader():
+    kept = preferences("slides")
+    if not kept.offer_reader or not patterns_without_reader():
         return
 
     def always(_: object) -> None:
         read_slides_always()
-        preferences.offer_reader = False
+        kept.offer_reader = False
 
     def never(_: object) -> None:
-        preferences.offer_reader = False
+        kept.offer_reader = False
 
     _ask(
         "Always open slides with WENO?", ("Always", always), ("Never ask again", never)

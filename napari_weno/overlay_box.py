@@ -110,6 +110,7 @@ class OverlayBox(QGroupBox):
     def _explain(self) -> None:
         for display, text in DISPLAYS.items():
             self.display.addItem(text, display)
+        self.display.setCurrentIndex(self.display.findData(self._session.display))
         for combo in (self.overlay, self.display):
             may_shrink(combo)
         self.overlay.setToolTip(

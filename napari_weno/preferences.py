@@ -22,21 +22,54 @@ TITLE = "WENO"
 _MB = 2**20
 
 
-@dataclass(slots=True)
-class _Defaults:
-    """What holds where napari has switched the plugin off but it is still called."""
+# What holds where napari has switched the plugin off but it is still called.
 
+
+@dataclass(slots=True)
+class _Slides:
     cache_mb: int = 512
     icc_profile: bool = False
     offer_reader: bool = True
 
 
-def slide_preferences() -> Any:
-    """Return the preferences for slides; what is set on them is kept for good."""
+@dataclass(slots=True)
+class _Overlays:
+    display: str = "log"
+    opacity: int = 70
+
+
+@dataclass(slots=True)
+class _Training:
+    device: str = "auto"
+
+
+@dataclass(slots=True)
+class _Review:
+    reviewer: str = ""
+    blind: bool = True
+    tiles: int = 50
+    audit_percent: int = 10
+
+
+_USUAL = {
+    "slides": _Slides,
+    "overlays": _Overlays,
+    "training": _Training,
+    "review": _Review,
+}
+
+
+def preferences(section: str) -> Any:
+    """Return the preferences of a section; what is set on them is kept for good.
+
+    Parameters
+    ----------
+    section : {"slides", "overlays", "training", "review"}
+    """
     try:
-        return get_plugin_settings(PLUGIN).slides
+        return getattr(get_plugin_settings(PLUGIN), section)
     except KeyError:
-        return _Defaults()
+        return _USUAL[section]()
 
 
 def review_keys() -> dict[str, str]:
@@ -59,14 +92,14 @@ def keep_review_keys(keys: Mapping[str, str]) -> None:
 def apply_preferences() -> None:
     """Bring the tile cache to its size, now and whenever the user changes it."""
     _resize_cache()
-    events = getattr(slide_preferences(), "events", None)
+    events = getattr(preferences("slides"), "events", None)
     if events is not None:
         events.cache_mb.disconnect(_resize_cache)
         events.cache_mb.connect(_resize_cache)
 
 
 def _resize_cache(_: object = None) -> None:
-    screen_cache().limit = slide_preferences().cache_mb * _MB
+    screen_cache().limit = preferences("slides").cache_mb * _MB
 
 
 def patterns_without_reader(

@@ -6,12 +6,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_weno.answers_box import AnswersBox
 from napari_weno.curtain import Curtain
-from napari_weno.docks import Dock, listen, say
+from napari_weno.docks import Dock, listen, say, single_shot
 from napari_weno.key_editor import chosen_keys
 from napari_weno.regions_box import RegionsBox
 from napari_weno.review_keys import ReviewKeys, canvas_beside
@@ -68,9 +67,7 @@ class ReviewWidget(Dock):
         self.answers = AnswersBox(self._session, self)
         self.regions = RegionsBox(self._session, self)
         self.page = ReviewPage()
-        self._canvas = QTimer(self)
-        self._canvas.setSingleShot(True)
-        self._canvas.setInterval(_CANVAS_MS)
+        self._canvas = single_shot(self, _CANVAS_MS)
         self._lay_out()
         self._connect()
         self._on_project()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from napari_weno.matching import slides_of
 from weno.prediction import read_prediction
 from weno.project import safe_name
 from weno.review import (
@@ -131,7 +132,7 @@ def collect_queue(
 def predicted_slides(project: Project, run: str) -> list[str]:
     """Return the ids of the slides that a run has predicted."""
     there = {path.stem for path in project.predictions_dir(run).glob("*.parquet")}
-    return [row.slide_id for row in project.slides if row.slide_id in there]
+    return [row.slide_id for row in slides_of(project) if row.slide_id in there]
 
 
 def export_csv(project: Project, run: str) -> Generator[StepReport, None, str]:

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_weno.docks import say, text_label
 from napari_weno.key_editor import KeyHelp
+from napari_weno.preferences import preferences
 from napari_weno.review_keys import KEYS, help_lines
 from napari_weno.review_round import verdict_name
 from napari_weno.zooms import ZoomView
@@ -147,7 +148,7 @@ class ReviewPage(QWidget):
     def _explain(self) -> None:
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.progress.setTextVisible(False)
-        self.blind.setChecked(True)
+        self.blind.setChecked(preferences("review").blind)
         self.blind.setToolTip(
             "Model values, overlays and others' answers stay hidden until you have "
             "answered; your answer is marked as blind. Audit tiles are always blind"

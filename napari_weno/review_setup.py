@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_weno.docks import form_layout, listen, may_shrink, say, text_label
 from napari_weno.jobs import JobBar
+from napari_weno.preferences import preferences
 from napari_weno.review_jobs import collect_queue, predicted_slides
 from napari_weno.session import show_dock
 
@@ -46,7 +47,8 @@ class ReviewSetup(QWidget):
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self.reviewer = QLineEdit(login_name())
+        usual = preferences("review")
+        self.reviewer = QLineEdit(file_name(usual.reviewer) or login_name())
         self.run = QComboBox()
         self.slides = QComboBox()
         for combo in (self.run, self.slides):
@@ -59,6 +61,8 @@ class ReviewSetup(QWidget):
         self._missing_dock = "Cohort"
         self._predicted: list[str] = []  # ids of slides, by the run
         self._explain()
+        self.limit.setValue(usual.tiles)
+        self.audit.setValue(usual.audit_percent)
         self._lay_out()
         self._connect()
         self.refresh()
@@ -84,11 +88,9 @@ class ReviewSetup(QWidget):
         self.run.setToolTip("The model whose candidates are reviewed; the newest first")
         self.slides.setToolTip("Where the tiles are taken from")
         self.limit.setRange(1, 100_000)
-        self.limit.setValue(50)
         self.limit.setSuffix(" tiles")
         self.limit.setToolTip("Length of the queue. What is answered stays answered")
         self.audit.setRange(0, 90)
-        self.audit.setValue(10)
         self.audit.setSuffix(" %")
         self.audit.setToolTip(
             "Share of tiles drawn at random. They measure the model: always shown "
@@ -200,4 +202,9 @@ def login_name() -> str:
         name = getpass.getuser()
     except (KeyError, OSError, ImportError):
         name = ""
-    return re.sub(r"[^\w.\-+@' ]", "", name).strip(" .") or "reviewer"
+    return file_name(name) or "reviewer"
+
+
+def file_name(name: str) -> str:
+    """Return what of a reviewer's name can name a file, which may be nothing."""
+    return re.sub(r"[^\w.\-+@' ]", "", name).strip(" .")

@@ -28,11 +28,17 @@ from napari_weno.docks import notifying
 from napari_weno.drawing import Drawing
 from napari_weno.hover import Hover
 from napari_weno.layers import slide_layer, tile_centres
-from napari_weno.matching import check_fits, differs, row_of, stored_prediction
+from napari_weno.matching import (
+    check_fits,
+    differs,
+    row_of,
+    run_to_show,
+    stored_prediction,
+)
 from napari_weno.measure import Ruler
 from napari_weno.offers import Questions
 from napari_weno.opened import OpenedSlide
-from napari_weno.preferences import PLUGIN, TITLE, apply_preferences
+from napari_weno.preferences import PLUGIN, TITLE, apply_preferences, preferences
 from napari_weno.recent import remember
 from napari_weno.streaming import follow
 from weno.errors import ProjectError, WenoError
@@ -89,7 +95,7 @@ class Session:
         #: What the reviewer at work has answered, by tile of the prediction.
         self.verdicts: dict[int, str] = {}
         self.blind = False
-        self.display: Display = "log"
+        self.display: Display = preferences("overlays").display
         self._drawing = Drawing(self)
         viewer.layers.events.inserted.connect(self._on_layer_inserted)
         viewer.layers.events.removed.connect(self._on_layer_removed)
@@ -110,7 +116,7 @@ class Session:
         return viewer
 
     def open_project(self, folder: str | Path) -> Project:
-        """Open a project; its newest run becomes the chosen one.
+        """Open a project; its newest run that has predictions becomes the chosen one.
 
         Raises
         ------
@@ -120,7 +126,7 @@ class Session:
         project = Project.open(folder)
         self.project = project
         self.selected = []
-        self.run = next(reversed(project.run_names()), None)
+        self.run = run_to_show(project)
         remember(project)
         self.project_changed.emit(project)
         if self.opened is not None:

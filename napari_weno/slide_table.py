@@ -308,7 +308,8 @@ _COLUMNS = (
     ),
     _Column(
         "Status",
-        "new → tissue found → features (prepared) → predicted by the chosen run → "
+        "new → tissue found → tiled (in part encoded) → features (prepared) → "
+        "predicted by the chosen run → "
         "reviewed, with the share of the tiles asked about that are answered",
         lambda state: state.status,
         lambda state: state.progress,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from weno.classes import asked_class
-from weno.errors import FeatureError, WenoError
+from weno.errors import FeatureError, ProjectError, WenoError
 from weno.relink import missing_slides
 
 if TYPE_CHECKING:
@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from weno.tiles import Outline
 
 _NOT_FOUND = "not found"
-_STEPS = (_NOT_FOUND, "failed", "new", "tissue", "features", "predicted", "reviewed")
+_STEPS = (
+    _NOT_FOUND,
+    "failed",
+    "new",
+    "tissue",
+    "tiled",
+    "features",
+    "predicted",
+    "reviewed",
+)
 
 
 @dataclass(slots=True)
@@ -61,6 +70,9 @@ class SlideState:
     error : str
         Why preparing it failed, empty if it did not.
     has_tissue : bool
+        Its tissue is outlined.
+    is_tiled : bool
+        It is cut into tiles, of which some are encoded, but not all yet.
     share : float or None
         Of the tiles that the run asks about, how many have a verdict, 0 to 1; None if
         it asks about none.
@@ -76,6 +88,7 @@ class SlideState:
     reviewed: int
     error: str = ""
     has_tissue: bool = False
+    is_tiled: bool = False
     share: float | None = None
     missing: str = ""
 
@@ -92,6 +105,8 @@ class SlideState:
             return "features"
         if self.error:
             return "failed"
+        if self.is_tiled:
+            return "tiled"
         return "tissue" if self.has_tissue else "new"
 
     @property
@@ -144,7 +159,17 @@ def survey(
         The run whose predictions count.
     known : Memory
         Added to.
+
+    Raises
+    ------
+    ProjectError
+        If the project is not where it was opened any more.
     """
+    if not (project.root / "project.toml").is_file():
+        raise ProjectError(
+            f"the project {project.root} is not there any more: moved, or not mounted? "
+            "Open it where it is now"
+        )
     made = _times(project.features_dir, ".h5")
     tissue = _times(project.root / "tissue", ".geojson")
     regions = _times(project.root / "regions", ".geojson")
@@ -156,7 +181,8 @@ def survey(
             times = made[slide_id], *drawn
             if not _stale(project, slide_id, times, chosen, known):
                 features[slide_id] = project.features_path(slide_id)
-    states = _states(project, run, known, features.keys(), tissue.keys())
+    begun = _times(project.features_dir, ".parts")
+    states = _states(project, run, known, features.keys(), tissue.keys(), begun.keys())
     positive = _positive(project, run)
     yield Survey(states, None, positive)
     # Last, since a share that is away may have to be waited for.
@@ -187,6 +213,7 @@ def _states(
     known: Memory,
     prepared: Collection[str],
     outlined: Collection[str],
+    begun: Collection[str],
 ) -> list[SlideState]:
     """Look at all that is quick to look at."""
     predicted, probabilities = set(), dict[str, float]()
@@ -207,6 +234,7 @@ def _states(
             reviewed=reviewed.get(row.slide_id, 0),
             error=errors.get(row.slide_id, ""),
             has_tissue=row.slide_id in outlined,
+            is_tiled=row.slide_id in begun,
             share=shares.get(row.slide_id),
             missing=known.missing.get(row.slide_id, ""),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
+from napari.utils.notifications import show_error
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -17,7 +17,16 @@ from qtpy.QtWidgets import (
 )
 
 from napari_weno.curves import Curves
-from napari_weno.docks import Dock, listen, may_shrink, notifying, say, text_label
+from napari_weno.device_choice import DeviceChoice
+from napari_weno.docks import (
+    Dock,
+    listen,
+    may_shrink,
+    notifying,
+    say,
+    single_shot,
+    text_label,
+)
 from napari_weno.form import DataclassForm
 from napari_weno.jobs import JobBar, QuietJob
 from napari_weno.live_preview import LivePreview
@@ -25,24 +34,22 @@ from napari_weno.run_cards import RunCards
 from napari_weno.session import session_of, show_dock
 from napari_weno.train_jobs import History, look, train
 from napari_weno.train_runs import (
+    ABOUT_NAME,
     RunTable,
     free_name,
     name_to_offer,
     state_of,
 )
-from weno.errors import WenoError
+from weno.errors import ProjectError, WenoError
 from weno.mil.config import PRESETS, TrainConfig
 from weno.mil.reports import EpochReport, PreviewReport, StepReport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import napari.viewer
 
     from napari_weno.session import Session
     from napari_weno.train_jobs import Readiness, Trained
     from napari_weno.train_runs import RunRow
-    from weno.mil.devices import Device
     from weno.project import Project
 
 _NO_PROJECT = "No project is open yet. Open one, or try the demo cohort."
@@ -67,6 +74,7 @@ class TrainWidget(Dock):
         self._ready: Readiness | None = None
         self._runs: tuple[RunRow, ...] = ()
         self._training: tuple[Project | None, str] = (None, "")
+        self._start_after_look = False
         self.hint = text_label(name="hint")
         self.way_out = QPushButton("Go to Cohort")
         self.preset = QComboBox()
@@ -74,7 +82,7 @@ class TrainWidget(Dock):
             PRESETS["default"], choices={"teacher": (PRESETS["default"].teacher,)}
         )
         self.name = QLineEdit()
-        self.device = QComboBox()
+        self.device = DeviceChoice()
         self.predict = QCheckBox("Predict all slides afterwards")
         self.job = JobBar("Start", _START_TIP)
         self.live = LivePreview(self._session)
@@ -84,13 +92,46 @@ class TrainWidget(Dock):
         self.card = QPushButton("Card")
         self.cards = RunCards()
         self._look = QuietJob(self)
-        self._timer = _single_shot(self, _LOOK_MS)
-        self._drawn = _single_shot(self, _DRAW_MS)
+        self._timer = single_shot(self, _LOOK_MS)
+        self._drawn = single_shot(self, _DRAW_MS)
         self._explain()
         self._lay_out()
         self._connect()
         self._on_theme()
         self._take_project()
+
+    def fit_like(self, run: str | None) -> None:
+        """Fit a new run with the settings of another, as soon as the check is over.
+
+        What stands against it is said as a notification.
+
+        Parameters
+        ----------
+        run : str or None
+            None takes the settings of the form.
+
+        Raises
+        ------
+        ProjectError
+            If no project is open, or a fit runs already.
+        WenoError
+            If the settings cannot be read.
+        """
+        project = self._session.project
+        if project is None:
+            raise ProjectError(_NO_PROJECT)
+        if self.job.running:
+            raise ProjectError("a fit runs already: stop it, or wait until it is done")
+        if run is None:
+            settings = self.form.value()
+        else:
+            settings = TrainConfig.read(project.run_dir(run) / "config.json")
+        self.name.setText(free_name(project))
+        self.form.set_value(settings)
+        # What was found before may be of a time without features or labels.
+        self._ready, self._start_after_look = None, True
+        self._look.run(look, project)
+        self._check()
 
     def _explain(self) -> None:
         for name in PRESETS:
@@ -98,10 +139,6 @@ class TrainWidget(Dock):
         self.preset.setPlaceholderText("changed by hand")
         self.preset.setToolTip("Settings to begin with")
         self.name.setToolTip("Name of the run; becomes a folder in runs/")
-        self.device.addItem("automatic", "auto")
-        self.device.setToolTip(
-            "Where to compute; automatic takes the GPU if there is one"
-        )
         self.predict.setChecked(True)
         self.predict.setToolTip("So that overlays, candidates and the review are there")
         self.way_out.setToolTip("Open a project and prepare its slides there")
@@ -140,8 +177,7 @@ class TrainWidget(Dock):
         # Scroll rather than squeeze the fields.
         policy = QSizePolicy.Policy
         contents.setSizePolicy(policy.Preferred, policy.Minimum)
-        for combo in (self.preset, self.device):
-            may_shrink(combo)
+        may_shrink(self.preset)
         self.show_contents(contents)
 
     def _connect(self) -> None:
@@ -165,7 +201,7 @@ class TrainWidget(Dock):
         self._drawn.timeout.connect(self._draw)
         self._timer.timeout.connect(self._run_look)
         self._look.returned.connect(self._on_look)
-        self._look.failed.connect(lambda error: say(self.hint, str(error)))
+        self._look.failed.connect(self._on_look_failed)
 
     def _on_project(self, _: object = None) -> None:
         if not self.job.running:  # what is shown is of a run of the project before
@@ -175,7 +211,7 @@ class TrainWidget(Dock):
 
     def _take_project(self) -> None:
         project = self._session.project
-        self._ready = None
+        self._ready, self._start_after_look = None, False
         self._look.cancel()
         self._show_runs(())
         if project is not None and not self.job.running:
@@ -196,21 +232,22 @@ class TrainWidget(Dock):
     def _on_look(self, ready: Readiness) -> None:
         self._ready = ready
         self.form.offer("teacher", ready.teachers)
-        self._offer_devices(ready.devices)
+        self.device.offer(ready.devices)
         if ready.runs != self._runs:
             self._show_runs(ready.runs)
         self._check()
+        if self._start_after_look:
+            self._start_after_look = False
+            if self.job.button.isEnabled():
+                self._start()
+            else:
+                show_error(ready.text or self.job.text.text())
 
-    def _offer_devices(self, devices: Sequence[Device]) -> None:
-        names = [device.name for device in devices]
-        if names != [self.device.itemData(k) for k in range(self.device.count())]:
-            chosen = self.device.currentData()
-            self.device.clear()
-            for name in names:
-                self.device.addItem(name, name)
-            self.device.setCurrentIndex(max(0, self.device.findData(chosen)))
-        for row, device in enumerate(devices):
-            self.device.setItemText(row, device.text)
+    def _on_look_failed(self, error: Exception) -> None:
+        say(self.hint, str(error))
+        if self._start_after_look:
+            self._start_after_look = False
+            show_error(str(error))
 
     def _check(self, _: object = None) -> None:
         """Say what stands against a fit, and what the button would do."""
@@ -233,7 +270,7 @@ class TrainWidget(Dock):
             self.job.set_start_text("Resume" if state == "stopped" else "Start")
             self.job.button.setEnabled(can_start)
             waiting = "Checking labels and features…" if ready is None else ""
-            self.job.say(_ABOUT_NAME.get(state, waiting))
+            self.job.say(ABOUT_NAME.get(state, waiting))
 
     def _state_of_name(self) -> str:
         """Tell whether a run of the name given is free, stopped, finished or bad."""
@@ -378,20 +415,7 @@ class TrainWidget(Dock):
         )
 
 
-def _single_shot(parent: QWidget, milliseconds: int) -> QTimer:
-    timer = QTimer(parent)
-    timer.setSingleShot(True)
-    timer.setInterval(milliseconds)
-    return timer
-
-
 _START_TIP = (
     "Fit teacher and student in the background. Stop keeps every epoch that is done; "
     "Resume goes on from there, also after napari was closed"
 )
-_ABOUT_NAME = {
-    "stopped": "This run was stopped: it goes on where it stood, with its settings. "
-    "For a new one, give another name.",
-    "finished": "There is a run of this name already: give another name.",
-    "bad": "This cannot be a name: use letters, digits and - _ .",
-}

@@ -35,6 +35,15 @@ _COLUMNS = {
 }
 
 
+#: What a state of a name means for who wants to fit a run of that name.
+ABOUT_NAME = {
+    "stopped": "This run was stopped: it goes on where it stood, with its settings. "
+    "For a new one, give another name.",
+    "finished": "There is a run of this name already: give another name.",
+    "bad": "This cannot be a name: use letters, digits and - _ .",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """What the files of a run say, read without any deep-learning library.

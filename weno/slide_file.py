@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from weno.atomic import lock_of, replacing
 from weno.errors import ProjectError
 from weno.slide_rows import parse_cells, parse_records, path_text
-from weno.table_text import changed, extended, read_text
+from weno.table_text import Edit, changed, extended, read_text, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from weno.table_text import Cells, Edit
+    from weno.table_text import Cells
 
 _KEY = "slide_id"
 _PATIENCE_S = 10.0  # others hold the table for as long as it takes to write it
@@ -52,6 +52,11 @@ class SlideFile:
         changes : mapping of str to mapping of str to str, optional
             See `edit`.
 
+        Returns
+        -------
+        Edit
+            What `undo` takes back.
+
         Raises
         ------
         ProjectError
@@ -59,11 +64,13 @@ class SlideFile:
         """
         with self._held():
             text = read_text(self.path)
-            if records:
-                text = extended(text, [self._shown(record) for record in records])
+            shown = [self._shown(record) for record in records]
+            if shown:
+                text = extended(text, shown)
             text, edit = self._changed(text, changes or {})
             self._write(text)
-        return edit
+        lines = {cells[_KEY]: cells for cells in shown}
+        return Edit(edit.before, {**edit.after, **lines}, frozenset(lines))
 
     def edit(self, changes: Cells) -> Edit:
         """Change cells.
@@ -87,7 +94,12 @@ class SlideFile:
             return self._edit(changes)
 
     def undo(self, edit: Edit) -> Edit:
-        """Take an edit back, and return what takes this back.
+        """Take an edit back.
+
+        Returns
+        -------
+        Edit
+            What takes this back, but for lines: those that are gone stay away.
 
         Raises
         ------
@@ -95,9 +107,13 @@ class SlideFile:
             If a cell is no longer as the edit has left it.
         """
         with self._held():
-            if changed(read_text(self.path), _KEY, edit.after)[1]:
+            text = read_text(self.path)
+            if changed(text, _KEY, edit.after)[1]:
                 raise ProjectError(f"{self.path} was changed since: nothing is undone")
-            return self._edit(edit.before)
+            text = shortened(text, _KEY, edit.added)
+            text, back = self._changed(text, edit.before)
+            self._write(text)
+        return back
 
     def _held(self) -> AbstractContextManager[object]:
         """Keep other processes and threads from writing what they read before."""

@@ -231,8 +231,8 @@ def add_slides(
     Returns
     -------
     added : int
-    filled : Edit
-        Cells that were empty before.
+    edit : Edit
+        The new lines, and the cells that were empty before.
 
     Raises
     ------

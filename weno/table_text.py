@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from weno.errors import ProjectError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     #: By the key of a line and the name of a column, the text of a cell.
@@ -26,16 +26,20 @@ _BOM = "\ufeff"
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Cells that were changed.
+    """Cells that were changed, and lines that were added.
 
     Parameters
     ----------
     before, after : mapping of str to mapping of str to str
-        By the key of a line and the name of a column, what was and what is there.
+        By the key of a line and the name of a column, what was and what is there; what
+        lines that were added hold is in `after` alone.
+    added : frozenset of str, optional
+        Keys of the lines that were added.
     """
 
     before: Cells
     after: Cells
+    added: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.after)
@@ -137,6 +141,20 @@ def extended(text: str, records: Sequence[Mapping[str, str]]) -> str:
         kept += end
     added = [_written([r.get(column, "") for column in columns], end) for r in records]
     return kept + "".join(added)
+
+
+def shortened(text: str, key: str, names: Collection[str]) -> str:
+    """Return a table without the lines of these keys."""
+    lines = list(_lines(text))
+    first = next(number for number, line in enumerate(lines) if line.cells)
+    columns = lines[first].cells
+    return "".join(
+        line.text
+        for number, line in enumerate(lines)
+        if number <= first
+        or not line.cells
+        or dict(_named(columns, line.cells)).get(key, "").strip() not in names
+    )
 
 
 def _lines(text: str) -> Iterator[_Line]:

@@ -138,9 +138,10 @@ def test_a_project_is_made_of_records_and_grows(tmp_path: Path) -> None:
         {"slide_id": "other", "path": str(tmp_path / "a.svs"), "label": "tumour"},
         {"slide_id": "b", "path": str(tmp_path / "b.svs"), "label": "normal"},
     ]
-    added, filled = add_slides(project, more)
+    added, edit = add_slides(project, more)
     assert added == 1
-    assert filled.after == {"a": {"label": "tumour"}}
+    assert edit.after["a"] == {"label": "tumour"}
+    assert edit.added == {"b"}
     assert {row.slide_id: row.label for row in project.slides} == {"a": 1, "b": 0}
     again = [more[0] | {"label": "normal"}, more[1]]
     assert add_slides(project, again)[0] == 0

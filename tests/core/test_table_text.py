@@ -128,6 +128,24 @@ def test_added_slides_leave_comments_alone(project: Project) -> None:
     assert project.slide("c").mpp == 0.25
 
 
+def test_added_slides_are_taken_back_with_what_was_filled_in(project: Project) -> None:
+    table = project.root / "slides.csv"
+    before = table.read_bytes()
+    slide = {"slide_id": "c", "path": str(project.root / "c.svs"), "label": "1"}
+    edit = project.table.add([slide], {"a": {"label": "0"}})
+    with table.open("a") as file:
+        file.write("# mine\n")
+    project.table.undo(edit)
+    assert table.read_bytes() == before + b"# mine\n"
+
+    # Not once somebody has worked on it.
+    edit = project.table.add([slide])
+    project.table.edit({"c": {"label": "0"}})
+    with pytest.raises(ProjectError, match="changed since"):
+        project.table.undo(edit)
+    assert project.slide("c").label == 0
+
+
 def test_edits_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
     names = [f"s{number}" for number in range(12)]
     records = [{"slide_id": name, "path": f"/{name}.svs"} for name in names]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,24 @@ def test_a_slide_goes_from_new_to_reviewed(
     state = look(new_project, "demo")["synthetic_001"]
     assert (state.status, state.reviewed) == ("reviewed 2", 2)
     assert look(new_project, "demo")["synthetic_000"].status == "new"
+
+
+def test_a_slide_that_was_stopped_on_its_way_is_tiled(new_project: Project) -> None:
+    from weno.features import extract
+
+    with closing(extract(new_project, ["synthetic_001"])) as job:
+        while not next(job).done:
+            pass
+    assert look(new_project)["synthetic_001"].status == "tiled"
+    assert look(new_project)["synthetic_000"].status == "new"
+    finish(extract(new_project, ["synthetic_001"]))
+    assert look(new_project)["synthetic_001"].status == "features"
+
+
+def test_a_slide_that_is_outlined_has_tissue(new_project: Project) -> None:
+    with new_project.open_slide("synthetic_002") as slide:
+        new_project.outline("synthetic_002").find(slide)
+    assert look(new_project)["synthetic_002"].status == "tissue"
 
 
 def test_a_slide_that_could_not_be_prepared_says_why(new_project: Project) -> None:

@@ -110,6 +110,30 @@ def test_labels_that_come_later_are_filled_in_and_taken_back(
     assert (new_project.root / "slides.csv").read_bytes() == before
 
 
+def test_slides_that_were_added_are_taken_back(
+    viewer: Viewer, new_project: Project, cohort: Path, tmp_path: Path, qtbot
+) -> None:
+    new_project.table.edit({"synthetic_000": {"label": ""}})
+    before = (new_project.root / "slides.csv").read_bytes()
+    path = new_project.slide("synthetic_000").path
+    table = tmp_path / "list.csv"
+    table.write_text(
+        f"slide_id,path,label\nsynthetic_000,{path},tumour\n"
+        f"new,{cohort / 'slides' / 'synthetic_001.tif'},normal\n"
+    )
+    session_of(viewer).open_project(new_project.root)
+    dock = show_dock(viewer, "Cohort")
+    qtbot.mouseClick(dock.add_button, LEFT)
+    dock.add_form.imports.slides.setText(str(table))
+    qtbot.mouseClick(dock.add_form.add_button, LEFT)
+    qtbot.waitUntil(lambda: dock.edits.told.text() == "1 slides added, 1 completed")
+    assert len(new_project.slides) == 7
+    qtbot.mouseClick(dock.edits.undo_button, LEFT)
+    assert (new_project.root / "slides.csv").read_bytes() == before
+    assert dock.edits.told.text() == "Taken back: 1 slides added, 1 completed"
+    qtbot.waitUntil(lambda: dock.table.model().rowCount() == 6)
+
+
 def test_what_cannot_be_added_is_said_in_the_form(
     viewer: Viewer, new_project: Project, tmp_path: Path, qtbot
 ) -> None:

@@ -95,6 +95,7 @@ def test_what_comes_too_late_is_dropped(
     stored = session.prediction
     live.show_report(report)
     assert session.prediction is stored
+    assert live.text.isHidden()
 
 
 def test_who_chooses_a_run_looks_at_that(

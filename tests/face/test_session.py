@@ -338,6 +338,18 @@ def test_centre_on_moves_the_camera_to_the_tile(
     assert np.isfinite(session.viewer.scene.camera.zoom)
 
 
+def test_a_tile_begins_at_the_edge_of_its_first_pixel(
+    session: Session, odd_slide: Slide, predict_by_hand: Predict
+) -> None:
+    show(session, odd_slide)
+    prediction = predict_by_hand(odd_slide, SPEC)
+    session.show_prediction(prediction)
+    # A pixel is drawn from half a pixel before its place to half a pixel after it.
+    first, mpp = np.array(prediction.grid.start), np.array(odd_slide.mpp)
+    assert session.tile_at(tuple((first - 0.4) * mpp)) == 0
+    assert session.tile_at(tuple((first - 0.6) * mpp)) is None
+
+
 def test_a_click_on_the_canvas_chooses_the_tile(
     viewer: Viewer, odd_slide: Slide, predict_by_hand: Predict, qtbot
 ) -> None:

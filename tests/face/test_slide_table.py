@@ -65,6 +65,8 @@ def test_a_narrow_table_puts_the_split_below_the_label(
         ({}, "new"),
         ({"has_tissue": True}, "tissue"),
         ({"error": "broken"}, "failed"),
+        ({"has_tissue": True, "is_tiled": True}, "tiled"),
+        ({"is_tiled": True, "error": "cannot be read"}, "failed"),
         ({"missing": "moved", "has_tissue": True}, "not found"),
     ],
 )

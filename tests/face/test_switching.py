@@ -1,0 +1,156 @@
+"""Another slide is opened while a job works on this one: each keeps what is its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+from napari import Viewer
+from qtpy.QtCore import Qt
+
+from napari_weno.canvas import of_kind
+from napari_weno.session import Session, session_of, show_dock
+from weno.project import Project
+
+LEFT = Qt.MouseButton.LeftButton
+WAIT_MS = 120_000
+HERE, THERE = "synthetic_001", "synthetic_003"
+
+
+@pytest.fixture
+def session(viewer: Viewer, demo_project: Project) -> Session:
+    """A project whose two slides the model has not predicted yet, one of them open."""
+    for slide_id in (HERE, THERE):
+        demo_project.prediction_path("demo", slide_id).unlink()
+    session = session_of(viewer)
+    session.open_project(demo_project.root)
+    session.open_slide(HERE)
+    return session
+
+
+@pytest.fixture
+def meanwhile(qtbot, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Do something while a job, once started, is in its middle; then let it go on."""
+
+    def do(job: str, start: Callable[[], Any], something: Callable[[], Any]) -> None:
+        module, _, name = job.rpartition(".")
+        real = getattr(import_module(module), name)
+        reached, go_on = threading.Event(), threading.Event()
+
+        def gated(*args: Any, **kwargs: Any) -> Generator[Any, None, Any]:
+            generator = real(*args, **kwargs)
+            yield next(generator)
+            reached.set()
+            go_on.wait(WAIT_MS / 1000)
+            return (yield from generator)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(job, gated)
+            start()
+            qtbot.waitUntil(reached.is_set, timeout=WAIT_MS)
+            something()
+        go_on.set()
+
+    return do
+
+
+def test_a_prediction_is_of_the_slide_it_was_asked_for(
+    qtbot,
+    viewer: Viewer,
+    session: Session,
+    demo_project: Project,
+    meanwhile: Callable[..., None],
+) -> None:
+    job = show_dock(viewer, "Explain").model.job
+    assert session.prediction is None
+    meanwhile(
+        "napari_weno.model_box.predict_in_project",
+        job.button.click,
+        lambda: session.open_slide(THERE),
+    )
+    qtbot.waitUntil(lambda: not job.running, timeout=WAIT_MS)
+    assert "1 slide predicted" in job.text.text()
+    assert demo_project.prediction_path("demo", HERE).is_file()
+    assert not demo_project.prediction_path("demo", THERE).is_file()
+    assert session.prediction is None
+    assert not of_kind(viewer, "heatmap")
+    session.open_slide(HERE)
+    assert session.prediction.slide_id == HERE
+
+
+def test_what_a_loaded_model_says_waits_for_its_slide(
+    qtbot,
+    viewer: Viewer,
+    session: Session,
+    demo_project: Project,
+    meanwhile: Callable[..., None],
+) -> None:
+    model = show_dock(viewer, "Explain").model
+    model.load_model(demo_project.run_dir("demo"))
+    assert session.run is None
+    meanwhile(
+        "napari_weno.model_box.predict_with_model",
+        model.job.button.click,
+        lambda: session.open_slide(THERE),
+    )
+    qtbot.waitUntil(lambda: not model.job.running, timeout=WAIT_MS)
+    assert session.prediction is None
+    session.open_slide(HERE)
+    assert session.prediction.slide_id == HERE
+
+
+def test_another_slide_is_opened_while_one_is_prepared(
+    qtbot,
+    viewer: Viewer,
+    session: Session,
+    demo_project: Project,
+    meanwhile: Callable[..., None],
+) -> None:
+    for slide_id in (HERE, THERE):
+        demo_project.features_path(slide_id).unlink()
+    dock = show_dock(viewer, "Cohort")
+    prepare = dock.prepare
+    qtbot.waitUntil(prepare.job.button.isEnabled, timeout=WAIT_MS)
+    meanwhile(
+        "weno.features.extract",
+        prepare.job.button.click,
+        lambda: session.open_slide(THERE),
+    )
+    qtbot.waitUntil(lambda: not prepare.job.running, timeout=WAIT_MS)
+    assert demo_project.features_path(HERE).is_file()
+    assert not demo_project.features_path(THERE).is_file()
+    states = dock.table.slides
+
+    def has_features() -> dict[str, bool]:
+        return {state.row.slide_id: state.has_features for state in states.states}
+
+    qtbot.waitUntil(lambda: has_features().get(HERE, False), timeout=WAIT_MS)
+    assert not has_features()[THERE]
+    # The button is for the slide that is open now.
+    qtbot.waitUntil(prepare.job.button.isEnabled, timeout=WAIT_MS)
+    assert prepare.choice.which == "open"
+
+
+def test_regions_are_not_counted_for_another_slide(
+    qtbot, viewer: Viewer, session: Session, meanwhile: Callable[..., None]
+) -> None:
+    regions = show_dock(viewer, "Review").regions
+    qtbot.mouseClick(regions.draw, LEFT)
+    qtbot.waitUntil(lambda: regions.layer() is not None, timeout=WAIT_MS)
+    ring = np.array([(0, 0), (0, 400), (400, 400), (400, 0)])
+    meanwhile(
+        "napari_weno.regions_box.count_tiles",
+        lambda: regions.layer().add(ring, shape_type="polygon"),
+        lambda: session.open_slide(THERE),
+    )
+    qtbot.mouseClick(regions.draw, LEFT)
+    qtbot.waitUntil(lambda: regions.layer() is not None, timeout=WAIT_MS)
+    assert len(regions.layer().data) == 0
+    qtbot.waitUntil(lambda: "Looking" not in regions.text.text(), timeout=WAIT_MS)
+    assert regions.table.rowCount() == 0
+    session.open_slide(HERE)
+    qtbot.waitUntil(lambda: regions.table.rowCount() == 1, timeout=WAIT_MS)
