@@ -338,7 +338,7 @@ def _until_stopped(
             try:
                 report = next(generator)
             except StopIteration as end:
-                return end.value
+                return _STOPPED if stop.is_set() else end.value
             yield report
         return _STOPPED
     finally:

@@ -91,36 +91,39 @@ class NewProjectForm(QGroupBox):
         self.positive.setText("positive")
         self._own_classes = "negative", "positive"
         self.tile_um = _number(128.0, 16.0, 4096.0, 2, " µm")
-        self.tile_um.setToolTip(
-            "Side of a tile on the glass. 128 µm shows a group of glands, 64 µm some "
-            "dozen cells. It must be enough to recognise the finding by"
-        )
         self.mpp = _number(0.5, 0.1, 16.0, 3, " µm/px")
-        self.mpp.setToolTip(
-            "Pixel size that the encoder sees: 0.25 is about 40x, 0.5 about 20x. Not "
-            "finer than the slides have"
-        )
         self.encoder = QComboBox()
         may_shrink(self.encoder)
         self.encoder.setEditable(True)
         self.encoder.addItem("texture")
+        self.icc = QCheckBox("By the slides' ICC profiles")
+        self.problem = text_label(name="problem")
+        self.create_button = QPushButton("Create")
+        self.cancel_button = QPushButton("Cancel")
+        self._job = QuietJob(self)
+        self._explain()
+        self._lay_out()
+        self._connect()
+
+    def _explain(self) -> None:
+        self.tile_um.setToolTip(
+            "Side of a tile on the glass. 128 µm shows a group of glands, 64 µm some "
+            "dozen cells. It must be enough to recognise the finding by"
+        )
+        self.mpp.setToolTip(
+            "Pixel size that the encoder sees: 0.25 is about 40x, 0.5 about 20x. Not "
+            "finer than the slides have"
+        )
         self.encoder.setToolTip(
             "What turns a tile into numbers. texture is built in and quick; the others "
             "are published pathology models, whose weights must be got first (`weno "
             "encoders NAME` tells how); timm:NAME and hf:NAME take any network"
         )
-        self.icc = QCheckBox("By the slides' ICC profiles")
         self.icc.setToolTip(
             "Turns the colours of slides that have a profile into sRGB before they "
             "are encoded, so that scanners differ less"
         )
-        self.problem = text_label(name="problem")
-        self.create_button = QPushButton("Create")
         self.create_button.setToolTip("Writes two small files; no slide is copied")
-        self.cancel_button = QPushButton("Cancel")
-        self._job = QuietJob(self)
-        self._lay_out()
-        self._connect()
 
     def showEvent(self, event: QShowEvent) -> None:
         """Offer the encoders, which take longer to load than a dock may to open.

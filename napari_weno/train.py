@@ -227,6 +227,7 @@ class TrainWidget(Dock):
         if self._look.running:  # of a large project it takes longer than the files do
             self._timer.start()
         elif self._session.project is not None:
+            self._start_after_look = False  # by one that failed in its own way
             self._look.run(look, self._session.project)
 
     def _on_look(self, ready: Readiness) -> None:
@@ -364,6 +365,8 @@ class TrainWidget(Dock):
         elif report is not None:
             text = f"Predicting {report.text}"
             self.job.show_progress(report.done, report.total, text)
+            if report.done == 1:  # the run is a finished one by now
+                self._session.files_changed.emit()
 
     def _draw(self) -> None:
         """Draw the curves, if there is something new, and rest for a while."""

@@ -325,7 +325,8 @@ def test_a_job_stopped_in_the_middle_leaves_nothing_half(
     work = WORK[name]
     started, go_on = threading.Event(), threading.Event()
     dock = ready(qtbot, viewer, session, work)
-    bar = work.bar(dock)
+    bar, results = work.bar(dock), []
+    bar.returned.connect(results.append)
     with monkeypatch.context() as patched:
         patched.setattr(work.job, gated(work.job, started, go_on))
         work.start(dock, session)
@@ -336,7 +337,7 @@ def test_a_job_stopped_in_the_middle_leaves_nothing_half(
             assert bar.button.text() == "Stopping…"
             go_on.set()
     assert not half_written(session.project)
-    assert said == []
+    assert said == results == []
     assert not bar.running
 
     # Now to the end.
