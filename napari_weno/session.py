@@ -407,6 +407,7 @@ def show_dock(viewer: Viewer, name: str) -> QWidget:
     viewer : napari.Viewer
     name : {"Slide", "Cohort", "Train", "Explain", "Review"}
     """
+    viewer = session_of(viewer).viewer  # not a proxy, which would hand out proxies
     window, title = viewer.window, f"{name} ({TITLE})"
     if title not in window.dock_widgets:
         # Not add_plugin_dock_widget: its titles are others than those of the menu, so

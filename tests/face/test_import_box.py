@@ -11,6 +11,7 @@ from napari_weno.import_box import Choices
 from napari_weno.new_project import make_project
 from napari_weno.session import session_of, show_dock
 from weno.project import Project
+from weno.tiles import TileSpec
 
 LEFT = Qt.MouseButton.LeftButton
 
@@ -198,7 +199,9 @@ def test_a_table_in_the_folder_becomes_that_of_the_project(
     table.write_text(f"slide_id,path,ward\ns,{slide},7\n")
     plain = {"slide_id": "slide_id", "path": "path"}
     job = make_project(
-        tmp_path / "mine", Choices(table, plain, None, by_folder=False), {}
+        tmp_path / "mine",
+        Choices(table, plain, None, by_folder=False),
+        {"spec": TileSpec()},
     )
     with pytest.raises(StopIteration) as end:
         while True:

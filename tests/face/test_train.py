@@ -368,6 +368,7 @@ def test_a_look_that_takes_long_is_not_begun_again_and_again(
     qtbot.waitUntil(lambda: len(begun) == 1, timeout=WAIT_MS)
     waits = []
     dock._timer.timeout.connect(lambda: waits.append(session.files_changed.emit()))
+    session.files_changed.emit()
     qtbot.waitUntil(lambda: len(waits) > 3, timeout=WAIT_MS)
     assert len(begun) == 1
     go_on.set()
