@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _SIZE = (1400, 900)
 _SHOWN = 1200  # px across
-_RECORDED = 760
+_RECORDED = 720
 
 
 @dataclass
