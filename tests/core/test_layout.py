@@ -152,6 +152,7 @@ def test_a_plain_install_is_enough() -> None:
 
 
 def test_a_dock_opens_in_an_instant() -> None:
+    pytest.importorskip("napari", reason="a dock is napari's")
     assert brought_in([f"napari_weno.{name}" for name in OPENED], HEAVY) == {}
 
 
