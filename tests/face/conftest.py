@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from napari.utils.notifications import notification_manager
 from review_files import SLIDES
 
 from weno.prediction import Prediction, write_prediction
@@ -69,6 +70,19 @@ def viewer(make_napari_viewer) -> Iterator[object]:
     yield viewer
     # Docks are part of the window: what they run must end with it.
     viewer.close()
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What napari notifies of, as it comes."""
+    told: list[str] = []
+
+    def keep(notification: object) -> None:
+        told.append(str(notification.message))
+
+    notification_manager.notification_ready.connect(keep)
+    yield told
+    notification_manager.notification_ready.disconnect(keep)
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from napari import Viewer
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton, QWidget
 
@@ -23,19 +22,6 @@ LEFT = Qt.MouseButton.LeftButton
 WAIT_MS = 120_000
 SLIDE, OTHER = "synthetic_000", "synthetic_001"
 PATIENT = "Jane Doe"
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    """What napari notifies of, as it comes."""
-    told: list[str] = []
-
-    def keep(notification: object) -> None:
-        told.append(str(notification.message))
-
-    notification_manager.notification_ready.connect(keep)
-    yield told
-    notification_manager.notification_ready.disconnect(keep)
 
 
 @pytest.fixture

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from napari import Viewer
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 from review_files import SLIDES
@@ -23,19 +21,6 @@ from weno.slides import Slide
 LEFT = Qt.MouseButton.LeftButton
 WAIT_MS = 60_000
 DOCKS = ("Slide", "Cohort", "Train", "Explain", "Review")
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    """What napari notifies of, as it comes."""
-    told: list[str] = []
-
-    def keep(notification: object) -> None:
-        told.append(str(notification.message))
-
-    notification_manager.notification_ready.connect(keep)
-    yield told
-    notification_manager.notification_ready.disconnect(keep)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from napari import Viewer
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 from review_files import SLIDES
 
@@ -44,17 +43,10 @@ def review(qtbot, viewer: Viewer, session: Session) -> ReviewWidget:
 
 
 @pytest.fixture(autouse=True)
-def said() -> Iterator[list[str]]:
-    """What napari notifies of: nothing, whatever is taken away."""
-    told: list[str] = []
-
-    def keep(notification: object) -> None:
-        told.append(str(notification.message))
-
-    notification_manager.notification_ready.connect(keep)
-    yield told
-    notification_manager.notification_ready.disconnect(keep)
-    assert told == []
+def nothing_is_said(said: list[str]) -> Iterator[None]:
+    """Whatever is taken away, napari notifies of nothing."""
+    yield
+    assert said == []
 
 
 def settle(qtbot, review: ReviewWidget) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from napari import Viewer
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 
 from napari_weno.review import ReviewWidget
@@ -19,19 +16,6 @@ from weno.review import ReviewStore, ReviewTile, Verdict
 
 LEFT = Qt.MouseButton.LeftButton
 WAIT_MS = 240_000
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    """What napari notifies of, as it comes."""
-    told: list[str] = []
-
-    def keep(notification: object) -> None:
-        told.append(str(notification.message))
-
-    notification_manager.notification_ready.connect(keep)
-    yield told
-    notification_manager.notification_ready.disconnect(keep)
 
 
 @pytest.fixture

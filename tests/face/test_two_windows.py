@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from napari import Viewer
-from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 
 from napari_weno.session import session_of, show_dock
@@ -31,19 +30,6 @@ def windows(make_napari_viewer: Callable[..., Viewer]) -> Iterator[list[Viewer]]
     yield open_ones
     for viewer in open_ones:
         viewer.close()
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    """What napari notifies of, as it comes."""
-    told: list[str] = []
-
-    def keep(notification: object) -> None:
-        told.append(str(notification.message))
-
-    notification_manager.notification_ready.connect(keep)
-    yield told
-    notification_manager.notification_ready.disconnect(keep)
 
 
 def prepare_all(qtbot, viewer: Viewer, root: Path) -> Any:
