@@ -33,17 +33,17 @@ def delay_reads(seconds: float) -> None:
     quick = _slide.open_backend
 
     def opened(source: str) -> Backend:
-        backend: Any = quick(source)
+        backend: Backend = quick(source)
         name = "read_tile" if isinstance(backend, TiledBackend) else "read"
         setattr(backend, name, _after(seconds, getattr(backend, name)))
-        return backend  # type: ignore[no-any-return]
+        return backend
 
     _slide.open_backend = opened
 
 
 def _after(seconds: float, read: Callable[..., Any]) -> Callable[..., Any]:
     def slow(*arguments: Any, **keywords: Any) -> Any:
-        time.sleep(seconds)
+        time.sleep(seconds)  # as a share on a network lets one wait
         return read(*arguments, **keywords)
 
     return slow
