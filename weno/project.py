@@ -82,7 +82,7 @@ class Project:
         self._rows_time = -1
 
     def __repr__(self) -> str:
-        return f"<Project {self.name!r} in {self.root}, {len(self.slides)} slides>"
+        return f"<Project {self.name!r} in {self.root}>"
 
     @classmethod
     def create(
