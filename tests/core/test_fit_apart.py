@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import pytest
 import torch
+from feature_projects import project_of_features, told
 
 from weno.errors import RunError
-from weno.features import SlideFeatures, read_features, write_features
+from weno.features import read_features, write_features
 from weno.mil.checkpoint import load_tensors
 from weno.mil.config import TrainConfig
 from weno.mil.fit_apart import fit_apart
@@ -21,7 +21,6 @@ from weno.mil.preview import Allowance
 from weno.mil.reports import EpochReport, PredictReport, PreviewReport
 from weno.mil.training import fit_project
 from weno.project import Project
-from weno.tiles import TileSpec
 
 CONFIG = TrainConfig(epochs=6, min_epochs=2, student_warmup=1, patience=6)
 LONG = TrainConfig(epochs=100_000, patience=100_000)
@@ -29,34 +28,7 @@ LONG = TrainConfig(epochs=100_000, patience=100_000)
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """A project of features alone."""
-    rng = np.random.default_rng(0)
-    lines = ["slide_id,path,label", *(f"s{i},s{i}.svs,{i % 2}" for i in range(12))]
-    table = tmp_path / "in.csv"
-    table.write_text("\n".join(lines) + "\n")
-    project = Project.create(tmp_path / "p", table, spec=TileSpec(64, 0.5))
-    for row in project.slides:
-        features = rng.standard_normal((30, 8)).astype(np.float32)
-        features[:10, 0] += 4 * (row.label or 0)
-        origins = np.stack([np.zeros(30, np.int64), 128 * np.arange(30)], axis=1)
-        spec = ("texture", project.spec, (0.5, 0.5), (128, 3840), row.slide_id)
-        write_features(
-            project.features_path(row.slide_id),
-            SlideFeatures(row.slide_id, features, origins, *spec),
-        )
-    return project
-
-
-def told(job: Any) -> tuple[list[Any], Any]:
-    """Run a job to its end; return its reports and its result."""
-    reports = []
-    while True:
-        try:
-            report = next(job)
-        except StopIteration as end:
-            return reports, end.value
-        if report is not None:
-            reports.append(report)
+    return project_of_features(tmp_path)
 
 
 def epochs_of(reports: list[Any]) -> list[int]:

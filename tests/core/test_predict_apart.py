@@ -3,62 +3,32 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from feature_projects import TILES, project_of_features, told
 
 from weno.errors import RunError
-from weno.features import SlideFeatures, write_features
 from weno.mil.config import PRESETS
 from weno.mil.predict import predict_project
 from weno.mil.predict_apart import predict_apart
-from weno.mil.reports import PredictReport, PredictResult
 from weno.mil.training import fit_project
 from weno.prediction import read_prediction
 from weno.project import Project
-from weno.tiles import TileSpec
 
 RUN = "one"
-TILES = 30
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project of features alone, with a run; s2 has no tiles, s3 no features."""
     folder = tmp_path_factory.mktemp("predicted")
-    rng = np.random.default_rng(0)
-    lines = ["slide_id,path,label", *(f"s{i},s{i}.svs,{i % 2}" for i in range(12))]
-    table = folder / "in.csv"
-    table.write_text("\n".join(lines) + "\n")
-    project = Project.create(folder / "p", table, spec=TileSpec(64, 0.5))
-    for row in project.slides:
-        n = 0 if row.slide_id == "s2" else TILES
-        features = rng.standard_normal((n, 8)).astype(np.float32)
-        features[:10, 0] += 4 * (row.label or 0)
-        origins = np.stack([np.zeros(n, np.int64), 128 * np.arange(n)], axis=1)
-        spec = ("texture", project.spec, (0.5, 0.5), (128, 3840), row.slide_id)
-        write_features(
-            project.features_path(row.slide_id),
-            SlideFeatures(row.slide_id, features, origins, *spec),
-        )
+    project = project_of_features(folder, empty="s2")
     config = replace(PRESETS["quick"], epochs=2)
     deque(fit_project(project, config, name=RUN, device="cpu"), maxlen=0)
     project.features_path("s3").unlink()
     return project
-
-
-def told(job: Any) -> tuple[list[PredictReport], PredictResult]:
-    """Run a job to its end; return its reports and its result."""
-    reports = []
-    while True:
-        try:
-            report = next(job)
-        except StopIteration as end:
-            return reports, end.value
-        if report is not None:
-            reports.append(report)
 
 
 def children() -> list[psutil.Process]:
