@@ -44,7 +44,9 @@ def keep_place(widget: QWidget) -> None:
     for name, area in _AREAS.items():
         if area == here:
             place = {"area": name, "width": dock.width(), "height": dock.height()}
-            _write(_read() | {type(widget).__name__: place})
+            places, kind = _read(), type(widget).__name__
+            if places.get(kind) != place:  # a change of tabs moves nothing
+                _write(places | {kind: place})
 
 
 def settle(widget: QWidget) -> None:
