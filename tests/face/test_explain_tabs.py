@@ -116,11 +116,12 @@ def test_pictures_come_in_the_background(dock: ExplainWidget, qtbot) -> None:
 def test_no_picture_is_read_for_a_gallery_that_nobody_sees(
     shown: Viewer, dock: ExplainWidget, prediction: Prediction, qtbot
 ) -> None:
-    session, pictures = session_of(shown), dock.gallery.gallery.pictures
+    session, gallery = session_of(shown), dock.gallery.gallery
+    pictures = gallery.pictures
     for hide in (session.set_blind, dock.setHidden):
         hide(True)
         session.show_prediction(dataclasses.replace(prediction))
-        qtbot.wait(300)
+        assert not gallery.job.running
         assert pictures.missing() == pictures.tiles != []
         hide(False)
         qtbot.waitUntil(lambda: not pictures.missing(), timeout=20_000)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 from napari import Viewer
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 
 from napari_weno.import_box import Choices
 from napari_weno.new_project import make_project
@@ -175,8 +177,13 @@ def test_a_project_that_is_cancelled_is_not_made(
     qtbot.mouseClick(form.cancel_button, LEFT)
     assert form.isHidden()
     assert form.create_button.isEnabled()
-    qtbot.wait(500)
+    qtbot.waitUntil(lambda: not jobs_at_work(), timeout=20_000)
+    QApplication.processEvents()  # what the last of them has said
     assert session_of(viewer).project is None
+
+
+def jobs_at_work() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "weno-job"]
 
 
 def test_who_stops_a_long_search_gets_nothing_written(
