@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _STEPS = 1000
 # For all jobs together to end when the program does; what waits for a child process
 # looks up now and then, and then ends that.
-_LEAVE_S = BEAT_S + KILL_S + 0.2
+_LEAVE_S = BEAT_S + KILL_S + 0.1
 
 
 class JobBar(QWidget):

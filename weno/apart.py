@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     Task = Callable[[Message, Callable[[], Message]], Generator[Message, None, None]]
 
 #: Seconds after which one who waits for a child is told that there is nothing new.
-BEAT_S = 0.2
+BEAT_S = 0.1
 #: Seconds after which a child that was to end is killed.
-KILL_S = 1.3
-_LEAVE_S = 1.0  # before, it leaves by itself, at a report or wherever it is
+KILL_S = 0.9
+_LEAVE_S = 0.7  # before, it leaves by itself, at a report or wherever it is
 _TAIL = 2_000  # characters of what it wrote before it died
 
 
