@@ -117,6 +117,9 @@ class TissueBox(QGroupBox):
         self.save_button = QPushButton("Save outline")
         self.text = text_label(name="tissue")
         self._job = QuietJob(self)
+        # What was drawn is written whatever else is looked at meanwhile.
+        self._save_job = QuietJob(self)
+        self._being_saved: Shapes | None = None
         self._explain()
         self._lay_out()
         self._connect()
@@ -159,7 +162,9 @@ class TissueBox(QGroupBox):
         self.save_button.clicked.connect(self._save)
         self.draw.currentIndexChanged.connect(self._choose_class)
         self._job.returned.connect(self._show)
+        self._save_job.returned.connect(self._on_saved)
         self._job.failed.connect(lambda error: say(self.text, str(error)))
+        self._save_job.failed.connect(self._on_save_failed)
 
     def _slide_id(self) -> str | None:
         opened = self._session.opened
@@ -197,13 +202,36 @@ class TissueBox(QGroupBox):
         if layer is not None and is_edited(layer):
             say(self.text, "Save the outline, or delete the layer to drop the edits.")
         else:
-            self._look()
+            say(self.text, "Looking for tissue…")
+            self._job.run(look_for, self._session.project, self._slide_id())
 
-    def _look(self, painted: Sequence[Region] | None = None) -> None:
-        slide_id = self._slide_id()
-        if slide_id is not None:
-            say(self.text, "Looking for tissue…" if painted is None else "Saving…")
-            self._job.run(look_for, self._session.project, slide_id, painted)
+    def _save(self) -> None:
+        layer = self._layer()
+        if layer is not None:
+            self._job.cancel()
+            say(self.text, "Saving…")
+            self.save_button.setEnabled(False)
+            self._being_saved = layer
+            self._save_job.run(
+                look_for, self._session.project, self._slide_id(), drawn_in(layer)
+            )
+
+    def _on_saved(self, found: Found) -> None:
+        saved, self._being_saved = self._being_saved, None
+        assert saved is not None
+        self.save_button.setEnabled(True)
+        noted_on(saved)["shown"] = found.saved
+        if saved is self._layer():
+            self._show(found)
+        else:
+            if saved in self._session.viewer.layers and not is_edited(saved):
+                self._session.viewer.layers.remove(saved)
+            self._session.files_changed.emit()
+        self.saved.emit()
+
+    def _on_save_failed(self, error: Exception) -> None:
+        self.save_button.setEnabled(True)
+        say(self.text, str(error))
 
     def _show(self, found: Found) -> None:
         opened = self._session.opened
@@ -215,11 +243,7 @@ class TissueBox(QGroupBox):
         data, keywords, _ = grid_layer(found.grid, opened.slide.mpp)
         viewer.add_points(data, **keywords)
         self._session.files_changed.emit()
-        if found.saved:
-            self.saved.emit()
         if (old := self._layer()) is not None:
-            if found.saved:
-                noted_on(old)["shown"] = found.saved
             if is_edited(old):  # since the job began
                 return
             viewer.layers.remove(old)
@@ -229,11 +253,6 @@ class TissueBox(QGroupBox):
         self._keep_width()
         self._choose_class()
         self._show_choices()
-
-    def _save(self) -> None:
-        layer = self._layer()
-        if layer is not None:
-            self._look(drawn_in(layer))
 
     def _choose_class(self, _: object = None) -> None:
         """Let shapes that are drawn from now on be of the chosen class."""

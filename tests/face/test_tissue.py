@@ -80,7 +80,7 @@ def test_what_is_drawn_is_what_is_tiled(
     dock.tissue.draw.setCurrentIndex(1)
     layer.add_ellipses([[127.5, 127.5], [127.5, 383.5], [383.5, 383.5], [383.5, 127.5]])
     assert list(layer.features["class"]) == [TISSUE, IGNORE]
-    with qtbot.waitSignal(dock.tissue._job.returned, timeout=60_000):
+    with qtbot.waitSignal(dock.tissue.saved, timeout=60_000):
         qtbot.mouseClick(dock.tissue.save_button, LEFT)
     assert new_project.outline(SLIDE).state == "edited"
     assert "(edited)" in dock.tissue.text.text()
@@ -145,14 +145,35 @@ def test_what_is_drawn_while_it_saves_stays(
 ) -> None:
     layer = layer_of(viewer, "tissue")
     layer.add_polygons([[0, 0], [0, 400], [400, 400], [400, 0]])
-    with qtbot.waitSignal(dock.tissue._job.returned, timeout=60_000):
+    with qtbot.waitSignal(dock.tissue.saved, timeout=60_000):
         qtbot.mouseClick(dock.tissue.save_button, LEFT)
         layer.add_polygons([[600, 600], [600, 900], [900, 900], [900, 600]])
     assert new_project.outline(SLIDE).state == "edited"
     assert layer_of(viewer, "tissue") is layer
     assert is_edited(layer)
-    with qtbot.waitSignal(dock.tissue._job.returned, timeout=60_000):
+    with qtbot.waitSignal(dock.tissue.saved, timeout=60_000):
         qtbot.mouseClick(dock.tissue.save_button, LEFT)
+    assert not is_edited(layer_of(viewer, "tissue"))
+
+
+def test_what_is_saved_is_saved_though_another_slide_is_opened(
+    viewer: Viewer, dock, new_project: Project, qtbot
+) -> None:
+    session = session_of(viewer)
+    layer = layer_of(viewer, "tissue")
+    layer.add_polygons([[0, 0], [0, 400], [400, 400], [400, 0]])
+    with qtbot.waitSignal(dock.tissue.saved, timeout=60_000):
+        qtbot.mouseClick(dock.tissue.save_button, LEFT)
+        assert not dock.tissue.save_button.isEnabled()
+        session.open_slide("synthetic_001")
+    assert new_project.outline(SLIDE).state == "edited"
+    assert new_project.outline("synthetic_001").state != "edited"
+    # Neither the outline nor the tiles of the one are on the other.
+    assert not of_kind(viewer, "tissue")
+    assert not of_kind(viewer, "grid")
+    session.open_slide(SLIDE)
+    find(dock, qtbot)
+    assert dock.tissue.save_button.isEnabled()
     assert not is_edited(layer_of(viewer, "tissue"))
 
 
@@ -209,7 +230,7 @@ def test_a_slide_without_tissue_can_be_outlined(
     layer.selected_data = set(range(len(layer.data)))
     layer.remove_selected()
     for _ in range(2):  # saved empty, shown empty
-        with qtbot.waitSignal(dock.tissue._job.returned, timeout=60_000):
+        with qtbot.waitSignal(dock.tissue.saved, timeout=60_000):
             qtbot.mouseClick(dock.tissue.save_button, LEFT)
     assert "0 tiles" in dock.tissue.text.text()
     layer = layer_of(viewer, "tissue")
