@@ -36,14 +36,21 @@ def session(viewer: Viewer, demo_project: Project) -> Session:
 def meanwhile(qtbot, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Do something while a job, once started, is in its middle; then let it go on."""
 
-    def do(job: str, start: Callable[[], Any], something: Callable[[], Any]) -> None:
+    def do(
+        job: str,
+        start: Callable[[], Any],
+        something: Callable[[], Any],
+        middle: Callable[[Any], bool] = lambda _: True,
+    ) -> None:
         module, _, name = job.rpartition(".")
         real = getattr(import_module(module), name)
         reached, go_on = threading.Event(), threading.Event()
 
         def gated(*args: Any, **kwargs: Any) -> Generator[Any, None, Any]:
             generator = real(*args, **kwargs)
-            yield next(generator)
+            while not middle(report := next(generator)):
+                yield report
+            yield report
             reached.set()
             go_on.wait(WAIT_MS / 1000)
             return (yield from generator)
@@ -133,6 +140,37 @@ def test_another_slide_is_opened_while_one_is_prepared(
     # The button is for the slide that is open now.
     qtbot.waitUntil(prepare.job.button.isEnabled, timeout=WAIT_MS)
     assert prepare.choice.which == "open"
+
+
+def test_a_slide_counts_as_prepared_while_the_others_are_still_at_it(
+    qtbot,
+    viewer: Viewer,
+    session: Session,
+    demo_project: Project,
+    meanwhile: Callable[..., None],
+) -> None:
+    for slide_id in (HERE, THERE):
+        demo_project.features_path(slide_id).unlink()
+    dock = show_dock(viewer, "Cohort")
+    prepare, states = dock.prepare, dock.table.slides
+    prepare.choice.setCurrentIndex(2)
+    qtbot.waitUntil(prepare.job.button.isEnabled, timeout=WAIT_MS)
+
+    def prepared() -> set[str]:
+        shown = {state.row.slide_id for state in states.states if state.has_features}
+        return shown & {HERE, THERE}
+
+    def look() -> None:
+        qtbot.waitUntil(lambda: len(prepared()) == 1, timeout=WAIT_MS)
+        assert prepare.job.running
+
+    meanwhile(
+        "weno.features.extract",
+        prepare.job.button.click,
+        look,
+        lambda report: report is not None and report.finished,
+    )
+    qtbot.waitUntil(lambda: prepared() == {HERE, THERE}, timeout=WAIT_MS)
 
 
 def test_regions_are_not_counted_for_another_slide(
