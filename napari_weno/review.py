@@ -160,7 +160,8 @@ class ReviewWidget(Dock):
         self._use_keys(chosen_keys())
         self.page.set_classes(self._names)
         self.page.crop.forget()
-        say(self.page.last, "")
+        # Not empty: the list below must stay where it is at the first answer.
+        say(self.page.last, "What the model thinks of it comes here with your answer.")
         self.start.hide()
         self.page.show()
         self.page.setFocus()

@@ -170,10 +170,13 @@ class TissueBox(QGroupBox):
         opened = self._session.opened
         return opened.slide_id if opened and self._session.project else None
 
-    def _layer(self) -> Shapes | None:
+    def _is_of_open_slide(self, layer: Shapes) -> bool:
         opened = self._session.opened
+        return opened is not None and noted_on(layer)["path"] == str(opened.slide.path)
+
+    def _layer(self) -> Shapes | None:
         for layer in of_kind(self._session.viewer, "tissue"):
-            if opened and noted_on(layer)["path"] == str(opened.slide.path):
+            if self._is_of_open_slide(layer):
                 return layer
         return None
 
@@ -221,7 +224,7 @@ class TissueBox(QGroupBox):
         assert saved is not None
         self.save_button.setEnabled(True)
         noted_on(saved)["shown"] = found.saved
-        if saved is self._layer():
+        if self._is_of_open_slide(saved):
             self._show(found)
         else:
             if saved in self._session.viewer.layers and not is_edited(saved):
