@@ -43,6 +43,11 @@ _NONE = ""
 _MIXED = -1
 _NAMED = 3
 _NARROWEST_PX = 70
+_SAME = "The splits are as they were: another seed draws others."
+_NOTHING_DRAWN = (
+    "The splits are as they were: every labelled slide has one. Switch off “Keep those "
+    "that are given” to draw them anew."
+)
 
 
 class EditBox(QWidget):
@@ -212,6 +217,11 @@ class EditBox(QWidget):
             drawn = split_slides(
                 project.slides, self.splits.config(), keep=self.splits.keep.isChecked()
             )
+            if all(row.split == drawn.get(row.slide_id) for row in project.slides):
+                say(
+                    self.told, _NOTHING_DRAWN if self.splits.keep.isChecked() else _SAME
+                )
+                return
             counts = [list(drawn.values()).count(name) for name in _SPLITS]
             told = ", ".join(
                 f"{count} {name}" for count, name in zip(counts, _SPLITS, strict=True)

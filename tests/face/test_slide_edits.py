@@ -129,6 +129,12 @@ def test_splits_are_drawn_and_taken_back(dock, new_project: Project, qtbot) -> N
     drawn = splits(new_project)
     assert set(drawn.values()) == {"train", "test"}
     assert sorted(drawn.values()).count("test") == 2
+    qtbot.mouseClick(form.make_button, LEFT)
+    assert "another seed" in dock.edits.told.text()
+    qtbot.mouseClick(form.keep, LEFT)
+    qtbot.mouseClick(form.make_button, LEFT)
+    assert "every labelled slide has one" in dock.edits.told.text()
+    assert splits(new_project) == drawn
     qtbot.mouseClick(dock.edits.undo_button, LEFT)
     assert splits(new_project) == before
 
