@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,11 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari.viewer import Viewer
+    Started = tuple[Callable[[], None], Any]
 
 RUN = "done"
 SLIDES, SIDE = 12, 4096
-_BEAT_MS = 50
-_READY_S = 3  # by then docks have looked up what they show at first
+_READY_MS = 5000  # by then docks have looked up what they show at first
 _LIMIT_S = 120
 
 
@@ -60,50 +60,55 @@ def make_project(folder: Path) -> Path:
     return root
 
 
-def _extract(viewer: Viewer, dock: Any) -> Any:
+def _extract(dock: Any, _: Path) -> Started:
     dock.prepare.choice.setCurrentIndex(2)
-    return dock.prepare.job
+    return dock.prepare.job.button.click, dock.prepare.job
 
 
-def _fit(viewer: Viewer, dock: Any) -> Any:
+def _tissue(dock: Any, _: Path) -> Started:
+    return dock.tissue.find_button.click, dock.tissue._job
+
+
+def _fit(dock: Any, _: Path) -> Started:
     from weno.mil.config import TrainConfig
 
     dock.form.set_value(TrainConfig(epochs=100_000, patience=100_000))
-    return dock.job
+    return dock.job.button.click, dock.job
 
 
-def _predict_all(viewer: Viewer, dock: Any) -> Any:
-    dock.model.choice.setCurrentIndex(2)
-    return dock.model.job
+def _predict(choice: int) -> Callable[[Any, Path], Started]:
+    def ready(dock: Any, _: Path) -> Started:
+        dock.model.choice.setCurrentIndex(choice)
+        return dock.model.job.button.click, dock.model.job
+
+    return ready
 
 
-def _predict_open(viewer: Viewer, dock: Any) -> Any:
-    dock.model.choice.setCurrentIndex(0)
-    return dock.model.job
+def _figure(dock: Any, root: Path) -> Started:
+    export = dock.export
+    return partial(export.save_figure, root / "figure.png"), export.figure_job
 
 
-def _overlay(viewer: Viewer, dock: Any) -> Any:
-    dock.export.beneath.setChecked(True)
-    # The button would ask for the file.
-    dock.export.overlay_job.start_requested.disconnect()
-    dock.export.overlay_job.start_requested.connect(
-        lambda: dock.export.save_overlay(Path(tempfile.mkdtemp()) / "overlay.ome.tif")
-    )
-    return dock.export.overlay_job
+def _overlay(dock: Any, root: Path) -> Started:
+    export = dock.export
+    export.beneath.setChecked(True)
+    return partial(export.save_overlay, root / "overlay.ome.tif"), export.overlay_job
 
 
-def _queue(viewer: Viewer, dock: Any) -> Any:
-    return dock.setup.job
+def _queue(dock: Any, _: Path) -> Started:
+    return dock.setup.job.button.click, dock.setup.job
 
 
-#: By name the dock, what makes ready and returns the job's bar, and what must not be
-#: in the project.
-JOBS: dict[str, tuple[str, Callable[[Viewer, Any], Any], str]] = {
-    "nothing": ("Explain", lambda *_: None, ""),
+#: By name the dock, what returns how the job is begun and the job, and the folder that
+#: must not be in the project.
+JOBS: dict[str, tuple[str, Callable[[Any, Path], Started] | None, str]] = {
+    "nothing": ("Explain", None, ""),
+    "tissue of a slide": ("Cohort", _tissue, "tissue"),
     "extraction": ("Cohort", _extract, "features"),
     "fit": ("Train", _fit, ""),
-    "prediction of all": ("Explain", _predict_all, ""),
-    "prediction of one slide": ("Explain", _predict_open, ""),
+    "prediction of all": ("Explain", _predict(2), ""),
+    "prediction of one slide": ("Explain", _predict(0), ""),
+    "figure": ("Explain", _figure, ""),
     "overlay as OME-TIFF": ("Explain", _overlay, ""),
     "queue of a review": ("Review", _queue, ""),
 }
@@ -122,33 +127,27 @@ def close_within(name: str, root: Path, after: float) -> None:
     project = session.open_project(root)
     session.open_slide(project.slides[0].slide_id)
     dock = show_dock(viewer, dock_name)
-    found: dict[str, Any] = {}
-    times: dict[str, float] = {}
+    job: Any = None
+    closed = wall = 0.0
+    ran = False
 
-    def step() -> None:
-        now = time.perf_counter()
-        if now - ready < _READY_S or (bars and not bars[0].button.isEnabled()):
-            return
-        if "begun" not in times:
-            times["begun"] = now
-            for bar in bars:
-                bar.button.click()
-        if now - times["begun"] < after:
-            return
-        timer.stop()
-        found["runs"] = any(bar.running for bar in bars)
-        times["closed"] = time.perf_counter()
-        found["wall"] = time.time()
+    def begin() -> None:
+        nonlocal job
+        if make_ready is not None:
+            press, job = make_ready(dock, root)
+            press()
+        QTimer.singleShot(round(1e3 * after), close)
+
+    def close() -> None:
+        nonlocal ran, closed, wall
+        ran = job is not None and job.running
+        closed, wall = time.perf_counter(), time.time()
         viewer.window._qt_window.close(quit_app=True, confirm_need=False)
 
-    ready, job = time.perf_counter(), make_ready(viewer, dock)
-    bars = [] if job is None else [job]
-    timer = QTimer()
-    timer.timeout.connect(step)
-    timer.start(_BEAT_MS)
+    QTimer.singleShot(_READY_MS, begin)
     napari.run()
-    loop = time.perf_counter() - times["closed"]
-    print(json.dumps({"loop": loop, "wall": found["wall"], "runs": found["runs"]}))
+    loop = time.perf_counter() - closed
+    print(json.dumps({"loop": loop, "wall": wall, "runs": ran}))
     sys.stdout.flush()
 
 

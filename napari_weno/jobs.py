@@ -186,6 +186,8 @@ class QuietJob(QObject):
     returned = Signal(object)
     #: The `WenoError` or `OSError` that it failed with.
     failed = Signal(object)
+    #: It is over, in whatever way, and no other has taken its place.
+    ended = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -231,6 +233,8 @@ class QuietJob(QObject):
     def _on_finished(self, stop: threading.Event) -> None:
         if stop is self._running:
             self._running = None
+            if not stop.is_set():  # its owner may be gone
+                self.ended.emit()
 
 
 _STOPPED = object()

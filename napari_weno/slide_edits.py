@@ -43,8 +43,8 @@ _NONE = ""
 _MIXED = -1
 _NAMED = 3
 _NARROWEST_PX = 70
-_SAME = "The splits are as they were: another seed draws others."
-_NOTHING_DRAWN = (
+_SAME = "The splits are as they were: this seed and these shares have drawn them."
+_ALL_KEPT = (
     "The splits are as they were: every labelled slide has one. Switch off “Keep those "
     "that are given” to draw them anew."
 )
@@ -217,19 +217,15 @@ class EditBox(QWidget):
             drawn = split_slides(
                 project.slides, self.splits.config(), keep=self.splits.keep.isChecked()
             )
-            if all(row.split == drawn.get(row.slide_id) for row in project.slides):
-                say(
-                    self.told, _NOTHING_DRAWN if self.splits.keep.isChecked() else _SAME
-                )
-                return
             counts = [list(drawn.values()).count(name) for name in _SPLITS]
             told = ", ".join(
                 f"{count} {name}" for count, name in zip(counts, _SPLITS, strict=True)
             )
-            self.change(
-                {slide_id: {"split": split} for slide_id, split in drawn.items()},
-                f"Splits: {told}",
-            )
+            changes = {slide_id: {"split": split} for slide_id, split in drawn.items()}
+            if edit := project.table.edit(changes):
+                self.note(edit, f"Splits: {told}")
+            else:
+                say(self.told, _ALL_KEPT if self.splits.keep.isChecked() else _SAME)
 
     def _after(self, text: str) -> None:
         say(self.told, text)

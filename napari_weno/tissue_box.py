@@ -163,8 +163,9 @@ class TissueBox(QGroupBox):
         self.draw.currentIndexChanged.connect(self._choose_class)
         self._job.returned.connect(self._show)
         self._save_job.returned.connect(self._on_saved)
-        self._job.failed.connect(lambda error: say(self.text, str(error)))
-        self._save_job.failed.connect(self._on_save_failed)
+        self._save_job.ended.connect(lambda: self.save_button.setEnabled(True))
+        for job in (self._job, self._save_job):
+            job.failed.connect(lambda error: say(self.text, str(error)))
 
     def _slide_id(self) -> str | None:
         opened = self._session.opened
@@ -222,7 +223,6 @@ class TissueBox(QGroupBox):
     def _on_saved(self, found: Found) -> None:
         saved, self._being_saved = self._being_saved, None
         assert saved is not None
-        self.save_button.setEnabled(True)
         noted_on(saved)["shown"] = found.saved
         if self._is_of_open_slide(saved):
             self._show(found)
@@ -231,10 +231,6 @@ class TissueBox(QGroupBox):
                 self._session.viewer.layers.remove(saved)
             self._session.files_changed.emit()
         self.saved.emit()
-
-    def _on_save_failed(self, error: Exception) -> None:
-        self.save_button.setEnabled(True)
-        say(self.text, str(error))
 
     def _show(self, found: Found) -> None:
         opened = self._session.opened

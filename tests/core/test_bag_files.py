@@ -97,6 +97,7 @@ def test_coords_may_have_a_leading_one_and_may_be_missing(tmp_path: Path) -> Non
 @pytest.mark.parametrize("write", [write_trident, write_clam, write_npy, write_npz])
 def test_rows_stay_in_their_file(write: Write, tmp_path: Path) -> None:
     path = write(tmp_path / "a", tiles())
+    # As a data loader sends them to its processes; no file is ever unpickled.
     rows = pickle.loads(pickle.dumps(read_bag(path).instances))
     assert isinstance(rows, FileRows)
     assert np.array_equal(rows[:], tiles())

@@ -130,7 +130,7 @@ def test_splits_are_drawn_and_taken_back(dock, new_project: Project, qtbot) -> N
     assert set(drawn.values()) == {"train", "test"}
     assert sorted(drawn.values()).count("test") == 2
     qtbot.mouseClick(form.make_button, LEFT)
-    assert "another seed" in dock.edits.told.text()
+    assert "this seed and these shares" in dock.edits.told.text()
     qtbot.mouseClick(form.keep, LEFT)
     qtbot.mouseClick(form.make_button, LEFT)
     assert "every labelled slide has one" in dock.edits.told.text()

@@ -33,6 +33,20 @@ def session(viewer: Viewer, demo_project: Project) -> Session:
 
 
 @pytest.fixture
+def dock(viewer: Viewer, session: Session, demo_project: Project) -> Any:
+    """The Cohort dock, with both slides still to be prepared."""
+    for slide_id in (HERE, THERE):
+        demo_project.features_path(slide_id).unlink()
+    return show_dock(viewer, "Cohort")
+
+
+def prepared(dock: Any) -> set[str]:
+    """Return which of the two slides the table shows as prepared."""
+    shown = {one.row.slide_id for one in dock.table.slides.states if one.has_features}
+    return shown & {HERE, THERE}
+
+
+@pytest.fixture
 def meanwhile(qtbot, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Do something while a job, once started, is in its middle; then let it go on."""
 
@@ -112,14 +126,11 @@ def test_what_a_loaded_model_says_waits_for_its_slide(
 
 def test_another_slide_is_opened_while_one_is_prepared(
     qtbot,
-    viewer: Viewer,
     session: Session,
+    dock: Any,
     demo_project: Project,
     meanwhile: Callable[..., None],
 ) -> None:
-    for slide_id in (HERE, THERE):
-        demo_project.features_path(slide_id).unlink()
-    dock = show_dock(viewer, "Cohort")
     prepare = dock.prepare
     qtbot.waitUntil(prepare.job.button.isEnabled, timeout=WAIT_MS)
     meanwhile(
@@ -130,38 +141,21 @@ def test_another_slide_is_opened_while_one_is_prepared(
     qtbot.waitUntil(lambda: not prepare.job.running, timeout=WAIT_MS)
     assert demo_project.features_path(HERE).is_file()
     assert not demo_project.features_path(THERE).is_file()
-    states = dock.table.slides
-
-    def has_features() -> dict[str, bool]:
-        return {state.row.slide_id: state.has_features for state in states.states}
-
-    qtbot.waitUntil(lambda: has_features().get(HERE, False), timeout=WAIT_MS)
-    assert not has_features()[THERE]
+    qtbot.waitUntil(lambda: prepared(dock) == {HERE}, timeout=WAIT_MS)
     # The button is for the slide that is open now.
     qtbot.waitUntil(prepare.job.button.isEnabled, timeout=WAIT_MS)
     assert prepare.choice.which == "open"
 
 
 def test_a_slide_counts_as_prepared_while_the_others_are_still_at_it(
-    qtbot,
-    viewer: Viewer,
-    session: Session,
-    demo_project: Project,
-    meanwhile: Callable[..., None],
+    qtbot, dock: Any, meanwhile: Callable[..., None]
 ) -> None:
-    for slide_id in (HERE, THERE):
-        demo_project.features_path(slide_id).unlink()
-    dock = show_dock(viewer, "Cohort")
-    prepare, states = dock.prepare, dock.table.slides
+    prepare = dock.prepare
     prepare.choice.setCurrentIndex(2)
     qtbot.waitUntil(prepare.job.button.isEnabled, timeout=WAIT_MS)
 
-    def prepared() -> set[str]:
-        shown = {state.row.slide_id for state in states.states if state.has_features}
-        return shown & {HERE, THERE}
-
     def look() -> None:
-        qtbot.waitUntil(lambda: len(prepared()) == 1, timeout=WAIT_MS)
+        qtbot.waitUntil(lambda: len(prepared(dock)) == 1, timeout=WAIT_MS)
         assert prepare.job.running
 
     meanwhile(
@@ -170,7 +164,7 @@ def test_a_slide_counts_as_prepared_while_the_others_are_still_at_it(
         look,
         lambda report: report is not None and report.finished,
     )
-    qtbot.waitUntil(lambda: prepared() == {HERE, THERE}, timeout=WAIT_MS)
+    qtbot.waitUntil(lambda: prepared(dock) == {HERE, THERE}, timeout=WAIT_MS)
 
 
 def test_regions_are_not_counted_for_another_slide(

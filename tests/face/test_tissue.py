@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,27 @@ def test_what_is_saved_is_saved_though_another_slide_is_opened(
     find(dock, qtbot)
     assert dock.tissue.save_button.isEnabled()
     assert not is_edited(layer_of(viewer, "tissue"))
+
+
+def test_an_outline_that_could_not_be_saved_can_be_saved_again(
+    viewer: Viewer, dock, new_project: Project, qtbot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = layer_of(viewer, "tissue")
+    layer.add_polygons([[0, 0], [0, 400], [400, 400], [400, 0]])
+
+    def fail(*_: object) -> Iterator[None]:
+        yield
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("napari_weno.tissue_box.look_for", fail)
+        qtbot.mouseClick(dock.tissue.save_button, LEFT)
+        qtbot.waitUntil(dock.tissue.save_button.isEnabled, timeout=60_000)
+    assert "the disk is full" in dock.tissue.text.text()
+    assert is_edited(layer)
+    with qtbot.waitSignal(dock.tissue.saved, timeout=60_000):
+        qtbot.mouseClick(dock.tissue.save_button, LEFT)
+    assert new_project.outline(SLIDE).state == "edited"
 
 
 def test_a_network_is_not_loaded_to_guess_the_time(new_project: Project) -> None:
