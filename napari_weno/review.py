@@ -46,6 +46,12 @@ _VALUES = "values"
 _AHEAD = 2  # tiles that are read before they are asked for
 _CANVAS_MS = 60
 
+# As long as what comes with an answer, so that the list below stays in its place.
+_BEFORE_THE_FIRST = (
+    "Your last answer stands here, and with it\n"
+    "what the model thinks of the tile: probability, attention, disagreement, rank"
+)
+
 
 class ReviewWidget(Dock):
     """Asks about one tile after the other and saves each answer.
@@ -160,8 +166,7 @@ class ReviewWidget(Dock):
         self._use_keys(chosen_keys())
         self.page.set_classes(self._names)
         self.page.crop.forget()
-        # Not empty: the list below must stay where it is at the first answer.
-        say(self.page.last, "What the model thinks of it comes here with your answer.")
+        say(self.page.last, _BEFORE_THE_FIRST)
         self.start.hide()
         self.page.show()
         self.page.setFocus()

@@ -166,6 +166,8 @@ def test_tiles_are_answered_by_keys_and_saved(
     )
     np.testing.assert_allclose(viewer.scene.camera.center[-2:], frame.data[0])
 
+    place = page.history.geometry()
+
     # The answer is on disk, and only now the values are told.
     qtbot.keyClick(page, "p")
     assert [e["verdict"] for e in events(predicted)] == ["positive"]
@@ -176,6 +178,7 @@ def test_tiles_are_answered_by_keys_and_saved(
     assert second.tile.slide_id != first.tile.slide_id
     seen(qtbot, review)
     assert session.opened.slide_id == second.tile.slide_id
+    assert page.history.geometry() == place
 
     # A click on the canvas, which chooses a tile, tells no dock its values.
     session.choose_tile(3)
