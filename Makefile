@@ -40,6 +40,11 @@ SCREEN := xvfb-run -a -s "-screen 0 1600x1000x24"
 DEMO := --screenshot demo/screenshot.png
 endif
 
+# Tests run side by side, each process with a virtual screen of its own, where the
+# windows of others do not take the focus. ARGS="-n 0" is one process.
+PYTEST := -n logical --maxprocesses 4 --dist loadfile -o xvfb_width=1600 \
+  -o xvfb_height=1000 -o xvfb_colordepth=24
+
 # Tests on real slides run where the slides are, and are skipped elsewhere.
 ifeq ($(WENO_TEST_DATA),)
 ifneq ($(wildcard ../shared/data/README.md),)
@@ -58,7 +63,7 @@ test: export NAPARI_ASYNC := 0
 # The tests' tensors are small: threads would mostly wait for each other.
 test: export OMP_NUM_THREADS := 1
 test: $(TOOLS)
-	$(SCREEN) $(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PYTEST) $(ARGS)
 
 check: $(TOOLS)
 	$(BIN)/ruff check
