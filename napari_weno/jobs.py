@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import GeneratorWorker, create_worker
@@ -320,6 +322,24 @@ def _end_all() -> None:
     until = time.monotonic() + _LEAVE_S
     for thread, _ in _at_work.values():
         thread.join(max(0.0, until - time.monotonic()))
+
+
+def loading(module: str) -> Generator[None, None, None]:
+    """Import a module in a thread of its own: whoever leaves need not wait for it.
+
+    torch takes seconds, in which a job could not end. What stands against the module
+    is raised where it is imported to be used.
+    """
+
+    def load() -> None:
+        with suppress(Exception):
+            import_module(module)
+
+    thread = threading.Thread(target=load, name="weno-import", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(BEAT_S)
+        yield
 
 
 def _event_of(owner: QObject) -> threading.Event:

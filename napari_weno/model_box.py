@@ -27,7 +27,7 @@ from napari_weno.docks import (
     say,
     text_label,
 )
-from napari_weno.jobs import JobBar
+from napari_weno.jobs import JobBar, loading
 from napari_weno.matching import slides_of
 from napari_weno.readout import run_text
 from weno.errors import WenoError
@@ -70,6 +70,7 @@ def predict_in_project(
         from weno.mil.predict_apart import predict_apart
 
         return (yield from predict_apart(project, run, slide_ids))
+    yield from loading("weno.mil.predict")
     from weno.mil import predict_project
 
     return (yield from predict_project(project, run, slide_ids))
@@ -87,6 +88,7 @@ def predict_with_model(
     folder: Path, slide: Path, mpp: tuple[float, float] | None
 ) -> Generator[Any, None, ModelPrediction]:
     """Predict a slide file by a model from a folder, without any project."""
+    yield from loading("weno.mil.predict")
     from weno.mil import predict_slide
 
     return ModelPrediction(folder, (yield from predict_slide(folder, slide, mpp=mpp)))

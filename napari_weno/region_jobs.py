@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_weno.jobs import loading
 from weno.geojson import hash_of
 from weno.review import (
     Verdict,
@@ -95,6 +96,7 @@ def count_tiles(
     # Others may forget what is known meanwhile.
     tiles = known.get(slide_id)
     if tiles is None:
+        yield from loading("weno.mil.bag_files")
         tiles = known[slide_id] = tiles_of(project, slide_id)
     origins, tile_l0 = tiles
     yield

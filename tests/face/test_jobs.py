@@ -5,13 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Generator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from qtpy.QtWidgets import QWidget
 
-from napari_weno.jobs import JobBar, QuietJob
+from napari_weno.jobs import JobBar, QuietJob, loading
 from weno.features import read_features
 from weno.project import Project
 
@@ -148,3 +150,24 @@ def test_a_job_ends_with_its_dock(qtbot, kind: type) -> None:
     with qtbot.waitSignal(dock.destroyed):
         dock.deleteLater()
     qtbot.waitUntil(left.is_set)
+
+
+def test_a_job_can_be_left_while_it_loads_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    monkeypatch.setitem(sys.modules, "the_gate", SimpleNamespace(wait=gate.wait))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "slow_to_load.py").write_text("import the_gate\nthe_gate.wait()\n")
+    job = loading("slow_to_load")
+    next(job)
+    next(job)
+    job.close()
+    assert not gate.is_set(), "it is still loading"
+    gate.set()
+    deque(loading("slow_to_load"), maxlen=0)
+    assert hasattr(sys.modules.pop("slow_to_load"), "the_gate")
+
+
+def test_what_cannot_be_loaded_is_said_by_who_uses_it() -> None:
+    deque(loading("weno.no_such_module"), maxlen=0)
