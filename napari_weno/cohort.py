@@ -31,6 +31,7 @@ from napari_weno.slide_table import SlideTable
 from napari_weno.survey import Memory, question_text, summary, survey
 from napari_weno.tissue_box import TissueBox
 from napari_weno.watch import ProjectWatch
+from weno.table_text import Edit
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from napari_weno.survey import Survey
     from weno.features import ExtractReport
     from weno.project import Project
-    from weno.table_text import Edit
 
 _NO_PROJECT = (
     "No project is open. Give the folder of a project above, make a new one, or try "
@@ -171,6 +171,7 @@ class CohortWidget(Dock):
         self.table.step_requested.connect(lambda step: open_step(session, step))
         show_in_order(session, self.table.order)
         self.table.selected_changed.connect(session.select_slides)
+        self.prepare.added.connect(self._on_open_slide_added)
         self.prepare.reported.connect(self._show_progress)
         self.prepare.job.ended.connect(lambda: self.table.slides.show_progress(None))
         self.relink.found.connect(self.edits.change)
@@ -213,6 +214,10 @@ class CohortWidget(Dock):
     def _on_added(self, added: int, edit: Edit) -> None:
         known = f", {len(edit.before):,} completed" if edit.before else ""
         self.edits.note(edit, f"{added:,} slides added{known}")
+
+    def _on_open_slide_added(self, slide_id: str) -> None:
+        edit = Edit({}, {slide_id: {}}, frozenset({slide_id}))
+        self.edits.note(edit, f"{slide_id} added")
 
     def _on_project(self, project: Project | None) -> None:
         self.add_form.hide()

@@ -211,7 +211,7 @@ class CompareBox(QWidget):
         for button in (self.beside, self.flip):
             button.setEnabled(True)
         self.shortcut.setEnabled(True)
-        say(self.hint, "" if comparison.shared_tiles else _OTHER_TILES)
+        self._say_sides()
         rows = comparison_rows(comparison)
         self.table.setHorizontalHeaderLabels(
             ["", comparison.one.run, comparison.other.run]
@@ -241,6 +241,18 @@ class CompareBox(QWidget):
         if beside:
             self.flip.setChecked(False)
         self._twins.put_beside(beside)
+        self._say_sides()
+
+    def _say_sides(self) -> None:
+        """Say which run is on which side, and if the two have other tiles."""
+        shown, told = self._comparison, []
+        if shown is None:
+            return
+        if self.beside.isChecked():
+            told.append(f"Left: {shown.one.run}, right: {shown.other.run}.")
+        if not shown.shared_tiles:
+            told.append(_OTHER_TILES)
+        say(self.hint, "\n".join(told))
 
     def _on_flip(self, flipped: bool) -> None:
         if flipped:

@@ -23,6 +23,7 @@ from napari_weno.docks import may_shrink, text_label
 from napari_weno.jobs import JobBar
 from napari_weno.overlay_box import colours_of
 from napari_weno.readout import legend
+from napari_weno.side_by_side import other_run_text
 from weno.atomic import replacing
 from weno.errors import RunError
 from weno.explain import Bar, ColourScale, Figure, figure_svg, write_overlay
@@ -152,6 +153,7 @@ class ExportBox(QWidget):
             f"{prediction.teacher_probability:.2f}, student "
             f"{prediction.student_probability:.2f}; threshold "
             f"{prediction.threshold:.2f}.",
+            *filter(None, [other_run_text(session.viewer)]),
             "Attention is not probability.",
         )
 

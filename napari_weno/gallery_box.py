@@ -105,7 +105,9 @@ class GalleryBox(QWidget):
             tiles = picked(prediction, which, by)
         else:
             tiles = self._offers[which]
-        column: Column = "disagreement" if which == "disagreeing" else by
+        shown: dict[str, Column] = {"highest": by, "lowest": by}
+        shown["disagreeing"] = "disagreement"
+        column = shown.get(which, "probability")
         caption = partial(column_text, prediction, column)
         if which == "candidates":
             caption = partial(_rank_text, prediction)

@@ -33,7 +33,7 @@ from weno.slide_import import (
     mapped_records,
     read_source,
 )
-from weno.slide_rows import search_records
+from weno.slide_rows import check_rows, search_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -223,6 +223,8 @@ def add_gathered(
 ) -> Generator[None, None, tuple[int, Edit]]:
     """Add what is gathered to a project."""
     records = yield from gather(choices)
+    # Else the lines that are wrong would be told as those of the table they go into.
+    check_rows(records, choices.slides, project.classes, project.positive)
     named = choices.slides.is_file() and "slide_id" in choices.columns
     return add_slides(project, records, named=named)
 

@@ -47,6 +47,8 @@ class KeyHelp(QWidget):
 
     #: Other keys hold from now on: a tuple of `Key`.
     changed = Signal(tuple)
+    #: No key is chosen any more: they answer again.
+    left = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -89,15 +91,15 @@ class KeyHelp(QWidget):
         grid = QGridLayout(self.editor)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setColumnStretch(1, 1)
-        for row, (action, edit) in enumerate(self.edits.items()):
+        # What is wrong is said above, where it is in sight in a low window too.
+        for row, (action, edit) in enumerate(self.edits.items(), start=2):
             grid.addWidget(self._labels[action], row, 0)
             grid.addWidget(edit, row, 1)
         buttons = QHBoxLayout()
         for button in (self.save, self.reset, self.cancel):
             buttons.addWidget(button)
-        rows = len(self.edits)
-        grid.addWidget(self.problem, rows, 0, 1, 2)
-        grid.addLayout(buttons, rows + 1, 0, 1, 2)
+        grid.addLayout(buttons, 0, 0, 1, 2)
+        grid.addWidget(self.problem, 1, 0, 1, 2)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for widget in (self.help, self.change, self.editor):
@@ -131,6 +133,7 @@ class KeyHelp(QWidget):
     def _close(self) -> None:
         say(self.problem, "")
         self._show_editor(False)
+        self.left.emit()
 
     def _show_editor(self, shown: bool) -> None:
         self.editor.setVisible(shown)

@@ -62,6 +62,8 @@ class PrepareBox(QGroupBox):
 
     #: A report of the job, if it is at work on the open project.
     reported = Signal(object)
+    #: Id of the open slide, which was added to the project.
+    added = Signal(str)
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__("Prepare", parent)
@@ -201,6 +203,7 @@ class PrepareBox(QGroupBox):
     def _add_open_slide(self) -> None:
         with notifying():
             row = self._session.add_open_slide()
+            self.added.emit(row.slide_id)
             self._unprepared = [*self._unprepared, row.slide_id]
             self.choice.setCurrentIndex(0)
         self._on_slide()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from weno.errors import RunError, WenoError
 from weno.explain import column_of
+from weno.mil.reports import chance_warning
 from weno.tiles import TileSpec
 
 if TYPE_CHECKING:
@@ -195,6 +196,8 @@ def run_text(run_dir: Path) -> str:
             *_metrics(card["metrics"]),
             f"threshold on P({card['class_names'][1]}): {_range(thresholds)}",
         ]
+        if warning := chance_warning(card["metrics"]):
+            told.append(warning.capitalize())
     except (AttributeError, LookupError, TypeError, ValueError, WenoError) as error:
         raise RunError(f"{run_dir}: damaged run card: {error!r}") from error
     return "\n".join(told)

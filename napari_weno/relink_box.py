@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from weno.project import Project
     from weno.relink import Moved, Search
 
+_NONE = (
+    "None of them is in {folder}. Where a slide's content is known, a file of its name "
+    "with other content is not taken for it."
+)
+
 
 class RelinkBox(QGroupBox):
     """Says which slides are not found, and looks for them in a folder.
@@ -61,10 +66,13 @@ class RelinkBox(QGroupBox):
 
     def show_missing(self, missing: dict[str, str]) -> None:
         """Say of slides that are not found why, by slide_id."""
+        if missing.keys() - self._missing.keys():
+            self.job.say("")  # they were found again, and that was taken back
         self._missing = missing
-        reasons = list(missing.values())
-        more = f"\nand {len(reasons) - 1:,} more" if len(reasons) > 1 else ""
-        say(self.text, f"{reasons[0]}{more}" if reasons else "")
+        reason = next(iter(missing.values()), "")
+        if len(missing) > 1:
+            reason = f"{len(missing):,} slides are not found. The first: {reason}"
+        say(self.text, reason)
         self.setVisible(bool(missing) or self.job.running)
 
     def _on_project(self, _: Project | None) -> None:
@@ -100,6 +108,6 @@ class RelinkBox(QGroupBox):
         text = f"{len(moved):,} of {len(self._wanted):,} slides found again"
         if by_name:
             text += f", {by_name:,} by name alone: look at them"
-        self.job.say(text if moved else f"None of them is in {self.folder.text()}.")
+        self.job.say(text if moved else _NONE.format(folder=self.folder.text()))
         if moved:
             self.found.emit({m.slide_id: {"path": str(m.path)} for m in moved}, text)

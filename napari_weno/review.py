@@ -14,7 +14,7 @@ from napari_weno.docks import Dock, listen, say, single_shot
 from napari_weno.key_editor import chosen_keys
 from napari_weno.regions_box import RegionsBox
 from napari_weno.review_keys import ReviewKeys, canvas_beside
-from napari_weno.review_page import SHOWN_ANSWERS, ReviewPage
+from napari_weno.review_page import LISTED_ANSWERS, ReviewPage
 from napari_weno.review_round import (
     ReviewRound,
     others_text,
@@ -263,14 +263,8 @@ class ReviewWidget(Dock):
             if answers[:-1]:
                 text += f" (before: {', '.join(answers[:-1])})"
         page.show_tile(text, "" if hidden else self._what_is_known(current.item))
-        page.show_history(current.recent(SHOWN_ANSWERS), names)
-        say(
-            page.finished,
-            f"All {len(current.queue):,} tiles are answered. End the review, or go "
-            "back to change an answer."
-            if current.finished
-            else "",
-        )
+        page.show_history(current.recent(LISTED_ANSWERS), names)
+        say(page.finished, current.end_text)
 
     def _what_is_known(self, item: QueueItem) -> str:
         """Say what the model and other reviewers think of a tile."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
+    QApplication,
     QCheckBox,
     QGridLayout,
     QHBoxLayout,
@@ -35,7 +36,8 @@ _TOOLTIPS = {
     "positive": "This tile shows {positive}",
     "negative": "This tile does not show {positive}",
     "unsure": "You looked and cannot tell: the tile does not train the model",
-    "skip": "Decide later: the tile stays unanswered for the model",
+    "skip": "Decide later: it comes again when no other tile is left; until "
+    "then it stays unanswered for the model",
     "undo": "Take the last answer back and go to its tile, on whatever slide",
     "redo": "Give the answer again that was taken back",
     "back": "Look at the tile before; a new answer replaces the old one",
@@ -51,7 +53,8 @@ _PLACES = {
     "back": (2, 2),
     "forward": (2, 3),
 }
-SHOWN_ANSWERS = 4
+SHOWN_ANSWERS = 4  # at once; the list scrolls
+LISTED_ANSWERS = 50
 
 
 class ReviewPage(QWidget):
@@ -76,6 +79,7 @@ class ReviewPage(QWidget):
         super().__init__(parent)
         self._keys = keys
         self._names = ("negative", "positive")
+        self._has_focus = False
         self.progress = QProgressBar()
         self.counts = text_label(name="counts")
         self.crop = ZoomView()
@@ -147,6 +151,7 @@ class ReviewPage(QWidget):
 
     def _explain(self) -> None:
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.progress.setFormat("Click here to answer with keys")
         self.progress.setTextVisible(False)
         self.blind.setChecked(preferences("review").blind)
         self.blind.setToolTip(
@@ -195,9 +200,22 @@ class ReviewPage(QWidget):
         for action, button in self.buttons.items():
             button.clicked.connect(lambda _=False, a=action: self.acted.emit(a))
         self.end.clicked.connect(self.left)
+        self.help.left.connect(self.setFocus)
+        QApplication.instance().focusChanged.connect(self._on_focus)
+        self.on_canvas.toggled.connect(lambda: self._say_who_has_keys())
         self.history.itemActivated.connect(
             lambda item: self.recalled.emit(item.data(Qt.ItemDataRole.UserRole))
         )
+
+    def _on_focus(self, _: QWidget | None, now: QWidget | None) -> None:
+        if now is not None:  # else the whole window has lost it, and will get it back
+            self._has_focus = now is self or self.isAncestorOf(now)
+            self._say_who_has_keys()
+
+    def _say_who_has_keys(self) -> None:
+        """Say in the bar, where nothing moves, that keys go elsewhere."""
+        heard = self._has_focus or self.on_canvas.isChecked()
+        self.progress.setTextVisible(not heard)
 
 
 def _short(name: str, length: int = 14) -> str:

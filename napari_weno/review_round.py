@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
 
 _SURE = (Verdict.POSITIVE, Verdict.NEGATIVE, Verdict.UNSURE)
+_OPEN = (None, Verdict.SKIP)
 
 
 class ReviewRound:
@@ -75,8 +76,23 @@ class ReviewRound:
 
     @property
     def finished(self) -> bool:
-        """Whether every tile has an answer."""
+        """Whether every tile has an answer, or was skipped at least."""
         return None not in self._given
+
+    @property
+    def end_text(self) -> str:
+        """Say that the end of the queue is reached; empty before."""
+        if not self.finished:
+            return ""
+        if skipped := self._given.count(Verdict.SKIP):
+            return (
+                f"Of {len(self.queue):,} tiles {skipped:,} skipped: these are asked "
+                "about again. End the review to leave them without an answer."
+            )
+        return (
+            f"All {len(self.queue):,} tiles are answered. End the review, or go back "
+            "to change an answer."
+        )
 
     def upcoming(self, count: int) -> list[ReviewTile]:
         """Return the tiles that are asked about next, as far as can be foreseen."""
@@ -91,10 +107,14 @@ class ReviewRound:
         return [self.queue[k].tile for k in found]
 
     def _next_open(self, start: int) -> int | None:
-        """Return the first position without an answer, going round at the end."""
-        for k in chain(range(start, len(self._given)), range(start)):
-            if self._given[k] is None:
-                return k
+        """Return the first position without an answer, going round at the end.
+
+        Those skipped come again when no other is left.
+        """
+        for wanted in (None, Verdict.SKIP):
+            for k in chain(range(start, len(self._given)), range(start)):
+                if self._given[k] is wanted:
+                    return k
         return None
 
     def hides(self, *, blind: bool) -> bool:
@@ -105,7 +125,7 @@ class ReviewRound:
         blind : bool
             Whether the reviewer works blind; audit tiles are blind in any case.
         """
-        return self.verdict is None and (blind or self.item.always_blind)
+        return self.verdict in _OPEN and (blind or self.item.always_blind)
 
     def hides_overlays(self, *, blind: bool) -> bool:
         """Tell whether overlays must not be on screen now.
@@ -116,10 +136,10 @@ class ReviewRound:
         if self.hides(blind=blind):
             return True
         places = self._on_slide[self.item.tile.content_hash]
-        return blind and any(self._given[k] is None for k in places)
+        return blind and any(self._given[k] in _OPEN for k in places)
 
     def answer(self, verdict: Verdict, shown: Sequence[str]) -> ReviewEvent:
-        """Save an answer, then go to the next tile without one.
+        """Save an answer, then go to the next tile without one, or one skipped.
 
         Parameters
         ----------
@@ -263,10 +283,12 @@ def verdict_name(verdict: Verdict, class_names: tuple[str, str]) -> str:
 
 def values_text(prediction: Prediction, index: int) -> str:
     """Say what the model says of a tile."""
-    percentile = 100 * prediction.attention_percentile[index]
+    # Down, so that 100 is the first tile alone.
+    percentile = int(100 * prediction.attention_percentile[index])
+    above = "all other" if percentile == 100 else f"{percentile} % of"
     told = [
         f"P({prediction.class_name}) {prediction.probability[index]:.2f}",
-        f"attention above {percentile:.0f} % of tiles",
+        f"attention above {above} tiles",
         f"disagreement {prediction.disagreement[index]:+.2f}",
     ]
     if rank := int(prediction.candidate_rank[index]):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
-from napari_weno.canvas import noted_on, of_kind
+from napari_weno.canvas import DRAWN, noted_on, of_kind
 from napari_weno.layers import METADATA_KEY, overlay_layers, slide_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari.layers import Image, Layer
+    from napari.layers import Layer
+    from napari.viewer import Viewer
 
     from napari_weno.layers import LayerData
     from napari_weno.session import Session
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 
 _KIND, _SLIDE_AGAIN = "compared", "slide again"
 _FOLLOWED = ("contrast_limits", "colormap", "opacity", "gamma")
+
+
+def other_run_text(viewer: Viewer) -> str:
+    """Say what of the canvas is another run's; empty if nothing is."""
+    for layer in of_kind(viewer, _SLIDE_AGAIN):
+        return f"Left this run, right run {noted_on(layer)['run']}."
+    runs = {noted_on(one)["run"] for one in of_kind(viewer, _KIND) if one.visible}
+    return f"Overlays of run {', '.join(runs)}." if runs else ""
 
 
 class SideBySide:
@@ -38,6 +47,7 @@ class SideBySide:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._run = ""
         self._flipped = False
         self._beside = False
         self._hidden: list[Layer] = []
@@ -51,14 +61,14 @@ class SideBySide:
     def show(self, other: Prediction) -> None:
         """Bring in the overlays of another run, hidden for now."""
         self.clear()
+        self._run = other.run
         viewer, session = self._session.viewer, self._session
         active = viewer.layers.selection.active
-        for data, keywords, kind in overlay_layers(other, session.display):
-            if kind == "image":
-                layer = self._add((data, keywords, kind), other.run)
-                first = self._first_of(layer)
-                if first is not None:
-                    self._tie(first, layer)
+        for layer_data in overlay_layers(other, session.display):
+            layer = self._add(layer_data)
+            first = self._first_of(layer)
+            if first is not None:
+                self._tie(first, layer)
         viewer.layers.selection.active = active
 
     def clear(self) -> None:
@@ -77,7 +87,7 @@ class SideBySide:
             return
         self._flipped = flipped
         if flipped:
-            firsts = of_kind(self._session.viewer, "heatmap")
+            firsts = of_kind(self._session.viewer, *DRAWN)
             self._hidden = [layer for layer in firsts if layer.visible]
             self._show_seconds(self._hidden)
             for layer in self._hidden:
@@ -106,23 +116,28 @@ class SideBySide:
             self._beside = False
             return
         self._add_slide_again()
-        self._show_seconds([one for one in of_kind(viewer, "heatmap") if one.visible])
+        self._show_seconds([one for one in of_kind(viewer, *DRAWN) if one.visible])
         self._arrange()
         grid.shape, grid.enabled = (1, 2), True
         layers.events.inserted.connect(self._arrange_soon)
 
-    def _add(self, layer_data: LayerData, run: str) -> Image:
-        data, keywords, _ = layer_data
-        name = keywords["name"]
-        noted = {"kind": _KIND, "first": name}
+    def _add(self, layer_data: LayerData) -> Layer:
+        data, keywords, kind = layer_data
+        name, noted = keywords["name"], keywords["metadata"][METADATA_KEY]
         changes = {
-            "name": f"{name} · {run}",
+            "name": f"{name} · {self._run}",
             "visible": False,
-            "metadata": {METADATA_KEY: noted},
+            "metadata": {METADATA_KEY: self._note(_KIND) | {"first": name}},
         }
-        layer = self._session.viewer.add_image(data, **keywords | changes)
-        layer.contrast_limits_range = keywords["metadata"][METADATA_KEY]["range"]
+        viewer = self._session.viewer
+        if kind == "points":
+            return viewer.add_points(data, **keywords | changes)
+        layer = viewer.add_image(data, **keywords | changes)
+        layer.contrast_limits_range = noted["range"]
         return layer
+
+    def _note(self, kind: str) -> dict[str, str]:
+        return {"kind": kind, "run": self._run}
 
     def _add_slide_again(self) -> None:
         """Add the slide once more, below the other run's overlays."""
@@ -130,7 +145,7 @@ class SideBySide:
         assert opened is not None, "who puts beside has asked"
         active = viewer.layers.selection.active
         data, keywords, _ = slide_layer(opened.slide, f"{opened.name} again")
-        changes = {"metadata": {METADATA_KEY: {"kind": _SLIDE_AGAIN}}}
+        changes = {"metadata": {METADATA_KEY: self._note(_SLIDE_AGAIN)}}
         again = viewer.add_image(data, **keywords | changes)
         at = min((viewer.layers.index(one) for one in self._seconds()), default=None)
         if at is not None:
@@ -160,16 +175,17 @@ class SideBySide:
         return of_kind(self._session.viewer, _KIND)
 
     def _first_of(self, second: Layer) -> Layer | None:
-        for layer in of_kind(self._session.viewer, "heatmap"):
+        for layer in of_kind(self._session.viewer, *DRAWN):
             if layer.name == noted_on(second)["first"]:
                 return layer
         return None
 
-    def _tie(self, first: Image, second: Image) -> None:
+    def _tie(self, first: Layer, second: Layer) -> None:
         """Give the second the looks of the first, now and whenever they change."""
+        followed = [name for name in _FOLLOWED if hasattr(first, name)]
 
         def take_over(_: object = None) -> None:
-            for name in _FOLLOWED:
+            for name in followed:
                 setattr(second, name, getattr(first, name))
 
         def follow(_: object = None) -> None:
@@ -177,7 +193,7 @@ class SideBySide:
                 second.visible = first.visible
 
         take_over()
-        events = [getattr(first.events, name) for name in _FOLLOWED]
+        events = [getattr(first.events, name) for name in followed]
         self._ties += [(event, take_over) for event in events]
         self._ties.append((first.events.visible, follow))
         for event, slot in self._ties[-len(events) - 1 :]:

@@ -68,6 +68,11 @@ def tiles_in(dock: ExplainWidget) -> list[int]:
     return dock.gallery.gallery.pictures.tiles
 
 
+def captions(dock: ExplainWidget) -> list[str]:
+    pictures = dock.gallery.gallery.pictures
+    return [pictures.index(row, 0).data() for row in range(pictures.rowCount())]
+
+
 def click(qtbot, gallery, row: int) -> None:
     place = gallery.visualRect(gallery.model().index(row, 0)).center()
     qtbot.mouseClick(gallery.viewport(), LEFT, pos=place)
@@ -302,8 +307,12 @@ def test_the_gallery_shows_what_was_missed(
     judged: ExplainWidget, opened: Session, qtbot
 ) -> None:
     judged.tabs.setCurrentWidget(judged.gallery)
+    choose(qtbot, judged.gallery.which, "Lowest")
+    choose(qtbot, judged.gallery.by, "by familiarity")
     choose(qtbot, judged.gallery.which, "Missed")
     assert tiles_in(judged) == [len(opened.prediction) - 1]
+    probability = opened.prediction.probability
+    assert captions(judged) == [f"{probability[-1]:.2f}"]
     choose(qtbot, judged.gallery.which, "False alarms")
     assert tiles_in(judged) == [1, 3]
     opened.show_prediction(None)
@@ -424,7 +433,9 @@ def test_flipping_shows_the_other_run_in_place_of_this_one(
     assert visible(opened, "heatmap") == ["P(tumour)"]
     qtbot.keyClick(compared.compare.flip, Qt.Key.Key_Space)
     assert visible(opened, "heatmap") == []
-    assert visible(opened, "compared") == ["P(tumour) · second"]
+    assert visible(opened, "candidates") == []
+    assert visible(opened, "compared") == ["P(tumour) · second", "candidates · second"]
+    assert "Overlays of run second." in compared.export.figure().caption
     other = opened.viewer.layers["P(tumour) · second"]
     cell = tuple(opened.prediction.grid.cells[5])
     assert other.data[cell] == 0
@@ -462,10 +473,14 @@ def test_side_by_side_the_other_run_alone_is_on_the_right(
                 "of the user": 0,
                 f"{SLIDE} again": 1,
                 "P(tumour) · second": 1,
+                "candidates · second": 1,
             }
         )
     )
+    assert compared.compare.hint.text().startswith("Left: demo, right: second.")
+    assert "Left this run, right run second." in compared.export.figure().caption
     viewer.layers["P(tumour)"].visible = False
+    viewer.layers["candidates"].visible = False
     viewer.layers["attention"].visible = True
     assert visible(opened, "compared") == ["attention · second"]
     opened.open_slide("synthetic_000")

@@ -145,8 +145,31 @@ def test_what_cannot_be_added_is_said_in_the_form(
     qtbot.mouseClick(dock.add_button, LEFT)
     dock.add_form.imports.slides.setText(str(tmp_path / "nowhere"))
     qtbot.mouseClick(dock.add_form.add_button, LEFT)
-    qtbot.waitUntil(lambda: "neither a CSV" in dock.add_form.problem.text())
+    problem = dock.add_form.problem
+    qtbot.waitUntil(lambda: "neither a CSV" in problem.text())
     assert dock.add_form.add_button.isEnabled()
+    table = tmp_path / "list.csv"
+    table.write_text("slide_id,path,label\nnew,new.tif,benign\n")
+    dock.add_form.imports.slides.setText(str(table))
+    qtbot.mouseClick(dock.add_form.add_button, LEFT)
+    qtbot.waitUntil(lambda: "line 2: label 'benign'" in problem.text())
+    assert str(table) in problem.text()
+    assert len(new_project.slides) == 6
+
+
+def test_the_open_slide_is_added_and_taken_back(
+    viewer: Viewer, new_project: Project, tmp_path: Path, qtbot
+) -> None:
+    stranger = shutil.copy(new_project.slides[0].path, tmp_path / "stranger.tif")
+    viewer.open(stranger, plugin="napari-weno")
+    session_of(viewer).open_project(new_project.root)
+    dock = show_dock(viewer, "Cohort")
+    before = (new_project.root / "slides.csv").read_bytes()
+    qtbot.mouseClick(dock.prepare.add_button, LEFT)
+    assert new_project.slides[-1].slide_id == "stranger"
+    assert dock.edits.told.text() == "stranger added"
+    qtbot.mouseClick(dock.edits.undo_button, LEFT)
+    assert (new_project.root / "slides.csv").read_bytes() == before
 
 
 def test_enter_twice_adds_once(viewer: Viewer, new_project: Project, cohort, qtbot):

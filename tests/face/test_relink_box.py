@@ -44,6 +44,8 @@ def test_moved_slides_are_found_again_and_that_is_taken_back(
     qtbot.mouseClick(dock.edits.undo_button, LEFT)
     assert (demo_project.root / "slides.csv").read_bytes() == before
     qtbot.waitUntil(lambda: status(dock, 2) == "not found")
+    qtbot.waitUntil(dock.relink.isVisible)
+    assert dock.relink.job.text.text() == ""
 
 
 def test_what_others_write_into_the_table_is_noticed(

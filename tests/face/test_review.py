@@ -343,6 +343,21 @@ def test_review_mode_takes_the_canvas_keys_and_gives_them_back(
     assert len(events(predicted)) == 5
 
 
+def test_the_page_says_when_keys_go_elsewhere(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    session_of(viewer).open_project(predicted.root)
+    begin(qtbot, review)
+    page, app = review.page, QApplication.instance()
+    app.focusChanged.emit(None, page.buttons["positive"])
+    assert not page.progress.isTextVisible()
+    app.focusChanged.emit(page, viewer.window._qt_window.centralWidget())
+    assert page.progress.isTextVisible()
+    assert "Click here" in page.progress.text()
+    qtbot.mouseClick(page.on_canvas, LEFT)
+    assert not page.progress.isTextVisible()
+
+
 def type_keys(qtbot, help_box: KeyHelp, **chosen: str) -> None:
     qtbot.mouseClick(help_box.change, LEFT)
     for action, key in chosen.items():
@@ -359,10 +374,12 @@ def test_keys_are_changed_kept_and_never_given_twice(
     type_keys(qtbot, page.help, positive="J", negative="J")
     assert "'positive' and 'negative'" in page.help.problem.text()
     qtbot.mouseClick(page.help.cancel, LEFT)
+    assert page.window().focusWidget() is page, "else no key would be heard"
     answer(qtbot, review, "j")
     assert review.round.counts().total() == 0
 
     type_keys(qtbot, page.help, positive="J")
+    assert page.window().focusWidget() is page
     assert page.help.editor.isHidden()
     assert "<b>J</b>" in page.help.help.text()
     assert page.buttons["positive"].text().endswith("J")

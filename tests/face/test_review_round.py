@@ -59,6 +59,25 @@ def test_a_new_round_goes_on_where_the_last_one_stood(
     assert [event.verdict for event in again.recent(5)] == ["skip", "positive"]
 
 
+def test_tiles_that_were_skipped_come_again_when_no_other_is_left(
+    a_round: ReviewRound,
+) -> None:
+    for skipped in (True, False, False, True, False, False):
+        a_round.answer(Verdict.SKIP if skipped else Verdict.NEGATIVE, ())
+    first, second = a_round.queue[0], a_round.queue[3]
+    assert a_round.item == first
+    assert a_round.hides(blind=True)
+    assert a_round.finished
+    assert a_round.end_text.startswith("Of 6 tiles 2 skipped")
+    a_round.answer(Verdict.SKIP, ())
+    assert a_round.item == second
+    a_round.answer(Verdict.POSITIVE, ())
+    assert a_round.item == first
+    assert ReviewRound(a_round.queue, a_round.store, {}).item == first
+    a_round.answer(Verdict.POSITIVE, ())
+    assert a_round.end_text.startswith("All 6 tiles are answered")
+
+
 def test_undo_goes_back_to_the_tile_and_redo_restores(a_round: ReviewRound) -> None:
     first = a_round.item.tile
     a_round.answer(Verdict.POSITIVE, ())
@@ -184,9 +203,10 @@ def test_values_are_said_in_words(
         prediction = predict_by_hand(slide, predicted.spec)
     last = len(prediction) - 1
     assert values_text(prediction, last) == (
-        "P(tumour) 0.00 · attention above 100 % of tiles · "
+        "P(tumour) 0.00 · attention above all other tiles · "
         "disagreement +1.00 · candidate 1"
     )
+    assert "attention above 0 % of tiles" in values_text(prediction, 0)
     assert "candidate" not in values_text(prediction, 0)
 
 
