@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from napari_weno.jobs import loading
 from weno.geojson import hash_of
 from weno.review import (
+    IGNORED,
     Verdict,
     covered_tiles,
     import_regions,
@@ -74,6 +75,45 @@ def import_file(project: Project, path: Path) -> Generator[None, None, list[Regi
     """Read polygons of QuPath or ASAP."""
     yield
     return import_regions(path, project.classes)
+
+
+def read_both(
+    project: Project, slide_id: str, path: Path | None
+) -> Generator[None, None, tuple[list[Region], list[Region]]]:
+    """Read the regions of a slide, and those of another file if one is given."""
+    saved = yield from read_regions(project, slide_id)
+    more = [] if path is None else (yield from import_file(project, path))
+    return saved, more
+
+
+def import_note(regions: Sequence[Region], project: Project, chosen: str) -> str:
+    """Say of which imported regions the class is not what the file says.
+
+    Parameters
+    ----------
+    regions : sequence of Region
+        As `import_file` returns them.
+    project : Project
+    chosen : str
+        The class that those without one get.
+    """
+    told = []
+    if unnamed := sum(not region.name for region in regions):
+        told.append(f"{unnamed:,} without a class got the class {chosen}.")
+    foreign = [regions[k].name for k in foreign_to(project, regions)]
+    if foreign:
+        names = ", ".join(sorted(set(foreign)))
+        told.append(
+            f"{len(foreign):,} of classes that the project does not have ({names}) "
+            f"train nothing. They are selected: choose their class."
+        )
+    return " ".join(told)
+
+
+def foreign_to(project: Project, regions: Sequence[Region]) -> list[int]:
+    """Return the indices of the regions of classes that the project does not have."""
+    known = {"", IGNORED, *project.classes}
+    return [k for k, region in enumerate(regions) if region.name not in known]
 
 
 def count_tiles(

@@ -54,7 +54,7 @@ def regions_layer(regions: Sequence[Region], slide: Slide, positive: str) -> Lay
 
 def regions_in(layer: Shapes) -> list[Region]:
     """Return the shapes of a regions layer that have an area, the lowest first."""
-    return drawn_in(layer)
+    return [Region(rings_of(r.rings[0]), r.name) for r in drawn_in(layer)]
 
 
 def rgba_of(name: str, positive: str) -> npt.NDArray[np.float64]:
@@ -73,6 +73,16 @@ def single_ring(region: Region) -> npt.NDArray[np.float64]:
     for hole in holes:
         parts += [outer[:1], hole, hole[:1]]
     return np.concatenate(parts)
+
+
+def rings_of(ring: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], ...]:
+    """Return the outer ring and the holes of what `single_ring` has made one."""
+    joints = np.flatnonzero((ring == ring[0]).all(axis=1))
+    outer, *rest = np.split(ring, joints[1:])
+    holes = [part[1:] for part in rest]
+    if all(len(hole) > 3 and (hole[0] == hole[-1]).all() for hole in holes):
+        return outer, *(hole[:-1] for hole in holes)
+    return (ring,)  # a person has drawn it so, or has moved a corner
 
 
 def keep_width(layer: Shapes, zoom: float) -> None:

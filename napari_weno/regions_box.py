@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QSignalBlocker, QTimer
+from qtpy.QtCore import QSignalBlocker, Qt, QTimer
+from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -26,8 +27,9 @@ from napari_weno.docks import fit_columns, listen, may_shrink, say, text_label
 from napari_weno.jobs import QuietJob
 from napari_weno.region_jobs import (
     count_tiles,
-    import_file,
-    read_regions,
+    foreign_to,
+    import_note,
+    read_both,
     save_regions,
 )
 from napari_weno.region_shapes import (
@@ -36,17 +38,17 @@ from napari_weno.region_shapes import (
     regions_layer,
     rgba_of,
 )
+from napari_weno.tissue_box import with_area
 from weno.geojson import Region, hash_of
 from weno.review import IGNORED
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
 
     from napari.layers import Shapes
 
     from napari_weno.region_jobs import Cover, Tiles
     from napari_weno.session import Session
-    from weno.project import Project
     from weno.slides import Slide
 
 # Shapes change many times while one is drawn.
@@ -96,11 +98,12 @@ class RegionsBox(QGroupBox):
         )
         self.load.setToolTip(
             "Add polygons of a file: GeoJSON as QuPath exports it, or XML of ASAP. "
-            "Classes of the same name are taken over"
+            "Classes of the same name are taken over; those of others are selected, "
+            "so that you can choose their class"
         )
         self.class_name.setToolTip(
-            "Class of those drawn from now on, and of shapes that are selected with "
-            "napari's arrow tool; "
+            "Class of those drawn from now on, and of those that are selected, in the "
+            "table or with napari's arrow tool; "
             f"tiles in {IGNORED!r} train nothing"
         )
         self.save.setToolTip(
@@ -109,7 +112,11 @@ class RegionsBox(QGroupBox):
         )
         self.table.setHorizontalHeaderLabels(["Class", "Tiles"])
         for column, tip in enumerate(
-            ("What the region shows; a click goes there", "Tiles half or more in it")
+            (
+                "What the region shows; a click goes there and selects it: choose "
+                "another class above, or press Delete",
+                "Tiles half or more in it",
+            )
         ):
             self.table.horizontalHeaderItem(column).setToolTip(tip)
         self.table.verticalHeader().hide()
@@ -145,6 +152,9 @@ class RegionsBox(QGroupBox):
         self.save.clicked.connect(self._on_save)
         self.class_name.activated.connect(self._choose_class)
         self.table.currentCellChanged.connect(self._on_row)
+        remove = QShortcut(QKeySequence.StandardKey.Delete, self.table)
+        remove.setContext(Qt.ShortcutContext.WidgetShortcut)
+        remove.activated.connect(self._remove)
         self._soon.timeout.connect(self._look)
         self._read.returned.connect(self._add)
         self._save.returned.connect(self._on_saved)
@@ -226,7 +236,7 @@ class RegionsBox(QGroupBox):
         if slide_id is None or project is None:
             return
         if self.layer() is None or then is not None:
-            self._read.run(_read_both, project, slide_id, then)
+            self._read.run(read_both, project, slide_id, then)
         else:
             self._begin_drawing()
 
@@ -247,16 +257,19 @@ class RegionsBox(QGroupBox):
             layer = self._session.viewer.add_shapes(data, **keywords)
             noted_on(layer)["shown"] = hash_of(regions_in(layer))
             listen(self, layer.events.data, self._look_soon)
-        chosen = self.class_name.currentText()
-        unknown = sum(not region.name for region in more)
-        added = [Region(r.rings, r.name or chosen) for r in more]
+        chosen, first = self.class_name.currentText(), len(layer.data)
+        foreign = foreign_to(project, more)
+        names = [r.name or chosen for r in more]
+        for k in foreign:
+            names[k] = IGNORED
+        added = [Region(r.rings, n) for r, n in zip(more, names, strict=True)]
         self._append(layer, added, opened.slide, project.positive)
         self._begin_drawing()
+        if foreign:
+            self._select({first + k for k in foreign})
         self._soon.start(0)
         self._show_choices()
-        self._note = (
-            f" {unknown:,} of {len(more):,} got the class {chosen}." if unknown else ""
-        )
+        self._note = import_note(more, project, chosen)
 
     def _append(
         self, layer: Shapes, regions: Sequence[Region], slide: Slide, positive: str
@@ -357,11 +370,11 @@ class RegionsBox(QGroupBox):
             for column, text in enumerate((region.name, f"{tiles:,}")):
                 self.table.setItem(row, column, QTableWidgetItem(text))
         fit_columns(self.table)
-        state = f" Not saved yet.{self._note}" if is_edited(layer) else ""
-        say(self.text, cover.text + state)
+        state = ["Not saved yet.", self._note] if is_edited(layer) else []
+        say(self.text, " ".join(filter(None, [cover.text, *state])))
 
     def _on_row(self, row: int, *_: int) -> None:
-        """Go to a region."""
+        """Go to a region and select it."""
         layer, opened = self.layer(), self._session.opened
         regions = [] if layer is None else regions_in(layer)
         if opened is None or not 0 <= row < len(regions):
@@ -372,17 +385,23 @@ class RegionsBox(QGroupBox):
         zoom = min(viewer.canvas.size) / (1.5 * max(float((high - low).max()), 1.0))
         y, x = (low + high) / 2
         look_at(viewer, y, x, zoom)
+        self._select({with_area(layer)[row]})
+
+    def _select(self, shapes: set[int]) -> None:
+        """Select shapes: what class is chosen now, they get."""
+        layer = self.layer()
+        if layer is not None:
+            self._session.viewer.layers.selection.active = layer
+            layer.mode = "select"
+            layer.selected_data = shapes
+
+    def _remove(self) -> None:
+        """Remove the region that the table shows."""
+        layer = self.layer()
+        if layer is not None and layer.mode == "select":
+            layer.remove_selected()
 
 
 def is_edited(layer: Shapes) -> bool:
     """Tell whether a layer holds other regions than those on disk."""
     return noted_on(layer).get("shown") != hash_of(regions_in(layer))
-
-
-def _read_both(
-    project: Project, slide_id: str, path: Path | None
-) -> Generator[None, None, tuple[list[Region], list[Region]]]:
-    """Read the regions of a slide, and those of another file if one is given."""
-    saved = yield from read_regions(project, slide_id)
-    more = [] if path is None else (yield from import_file(project, path))
-    return saved, more

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from weno.project import Project
     from weno.review import Queue, ReviewEvent, ReviewLog, ReviewTile
 
+_HELD_OUT = ("val", "test")
 _DIGITS = 8  # of a content hash, to tell slides of one id apart
 
 
@@ -66,12 +67,14 @@ def take_stock(project: Project) -> Generator[None, None, Standing]:
     """Count the answers to the project's question and compare the reviewers."""
     yield
     logs = read_verdicts(project.review_dir, project.runs_asking())
-    counts = Counter(training_verdicts(logs.values()).values())
+    held_out = {row.slide_id for row in slides_of(project) if row.split in _HELD_OUT}
+    answers = training_verdicts(logs.values())
+    counts = Counter(v for t, v in answers.items() if t.slide_id not in held_out)
     negative, positive = project.class_names
     sure = counts[Verdict.POSITIVE] + counts[Verdict.NEGATIVE]
     audit = audited_tiles(logs.values())
     told = []
-    if counts or audit:
+    if answers or audit:
         told.append(
             f"{sure:,} answers train the next model: {counts[Verdict.POSITIVE]:,} "
             f"{positive}, {counts[Verdict.NEGATIVE]:,} {negative}."
@@ -80,8 +83,11 @@ def take_stock(project: Project) -> Generator[None, None, Standing]:
         told.append(f"{unsure:,} unsure or contradictory: left out.")
     if audit:
         told.append(f"{len(audit):,} for the audit: these only measure the model.")
-    if drawn := len(labelled_slides(project.review_dir)):
+    regions = set(labelled_slides(project.review_dir))
+    if drawn := len(regions - held_out):
         told.append(f"Slides with regions, which train it too: {drawn:,}.")
+    if held := len(answers) - counts.total():
+        told.append(f"{held:,} on slides of validation or test: these train nothing.")
     yield
     trains = sure > 0 or drawn > 0
     return Standing(" ".join(told), "\n".join(_agreements(logs)), trains)

@@ -286,14 +286,19 @@ def is_edited(layer: Shapes) -> bool:
 
 def drawn_in(layer: Shapes) -> list[Region]:
     """Return the shapes of a tissue layer that have an area, the lowest first."""
-    shapes: Any = zip(
-        layer.data, layer.shape_type, layer.features["class"], strict=True
-    )
+    # Each look at these makes a list of all shapes.
+    data, kinds = layer.data, layer.shape_type
+    names = layer.features["class"].tolist()
     return [
-        Region((_corners(vertices, kind) + 0.5,), str(name))
-        for vertices, kind, name in shapes
-        if kind in ("polygon", "rectangle", "ellipse")
+        Region((_corners(data[k], kinds[k]) + 0.5,), str(names[k]))
+        for k in with_area(layer)
     ]
+
+
+def with_area(layer: Shapes) -> list[int]:
+    """Return the indices of the shapes that have an area."""
+    areas = ("polygon", "rectangle", "ellipse")
+    return [k for k, kind in enumerate(layer.shape_type) if kind in areas]
 
 
 def _corners(vertices: npt.NDArray[Any], kind: str) -> npt.NDArray[np.float64]:

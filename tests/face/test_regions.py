@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari import Viewer
+from napari.layers import Shapes
 from qtpy.QtCore import Qt
 from review_files import SLIDES
 
@@ -46,6 +47,10 @@ def content_hash(project: Project) -> str:
 def stored(project: Project) -> list[Region]:
     path = labelled_path(project.review_dir, SLIDE)
     return read_labelled(path, content_hash(project), project.classes)
+
+
+def names_in(layer: Shapes) -> list[str]:
+    return [region.name for region in regions_in(layer)]
 
 
 def draw(qtbot, regions: RegionsBox) -> None:
@@ -110,6 +115,40 @@ def test_the_class_of_the_next_region_is_not_that_of_the_last(
     assert not np.allclose(*layer.edge_color)
 
 
+def test_a_line_of_the_table_selects_its_region(qtbot, regions: RegionsBox) -> None:
+    draw(qtbot, regions)
+    layer, table = regions.layer(), regions.table
+    layer.add([[0, 0], [9, 9]], shape_type="line")  # has no area, and no line there
+    for side in (300, 200):
+        layer.add(box(0, 0, side, "").rings[0], shape_type="polygon")
+    qtbot.waitUntil(lambda: table.rowCount() == 2, timeout=60_000)
+    table.setCurrentCell(1, 0)
+    assert layer.selected_data == {2}
+    qtbot.keyClick(table, Qt.Key.Key_Delete)
+    (left,) = regions_in(layer)
+    assert np.ptp(left.rings[0]) == 300
+    qtbot.waitUntil(lambda: table.rowCount() == 1, timeout=60_000)
+
+
+def test_a_hole_is_saved_as_one(qtbot, regions: RegionsBox, predicted: Project) -> None:
+    path = labelled_path(predicted.review_dir, SLIDE)
+    outer, one, two = (
+        box(y, x, side, "tumour").rings[0]
+        for y, x, side in ((0, 0, 900), (100, 100, 300), (500, 500, 300))
+    )
+    write_labelled(
+        path, [Region((outer, one, two), "tumour")], content_hash(predicted), "tumour"
+    )
+    draw(qtbot, regions)
+    assert not is_edited(regions.layer())
+    regions.layer().add(box(0, 0, 90, "").rings[0], shape_type="polygon")
+    with qtbot.waitSignal(regions._save.returned, timeout=20_000):
+        qtbot.mouseClick(regions.save, LEFT)
+    first = stored(predicted)[0]
+    for ring, wanted in zip(first.rings, (outer, one, two), strict=True):
+        np.testing.assert_allclose(ring, wanted)
+
+
 def test_a_file_of_asap_is_imported(
     qtbot, regions: RegionsBox, predicted: Project, tmp_path: Path
 ) -> None:
@@ -120,7 +159,7 @@ def test_a_file_of_asap_is_imported(
     shapes = "".join(
         f'<Annotation Name="{name}" Type="Polygon" PartOfGroup="{name}"><Coordinates>'
         f"{points}</Coordinates></Annotation>"
-        for name in ("Normal", "stroma")
+        for name in ("Normal", "stroma", "None")
     )
     path = tmp_path / "asap.xml"
     path.write_text(
@@ -128,12 +167,18 @@ def test_a_file_of_asap_is_imported(
     )
     regions.import_from(path)
     qtbot.waitUntil(lambda: regions.layer() is not None, timeout=20_000)
-    # What has no class of the project gets the one that is chosen, and that is said.
-    names = [region.name for region in regions_in(regions.layer())]
-    assert names == ["normal", "tumour"]
+    layer = regions.layer()
+    # What has no class gets the one that is chosen, what has another one waits for it.
+    assert names_in(layer) == ["normal", "ignore", "tumour"]
+    told = regions.text
     qtbot.waitUntil(
-        lambda: "1 of 2 got the class tumour" in regions.text.text(), timeout=60_000
+        lambda: "1 without a class got the class tumour" in told.text(), timeout=60_000
     )
+    assert "1 of classes that the project does not have (stroma)" in told.text()
+    assert layer.selected_data == {1}
+    regions.class_name.setCurrentText("normal")
+    regions.class_name.activated.emit(regions.class_name.currentIndex())
+    assert names_in(layer) == ["normal", "normal", "tumour"]
     assert stored(predicted) == []
 
 

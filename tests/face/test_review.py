@@ -506,6 +506,20 @@ def test_answers_are_counted_and_compared(
     assert box.retrain.isEnabled()
 
 
+def test_answers_on_slides_held_out_are_not_said_to_train(
+    qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
+) -> None:
+    predicted.table.edit({SLIDES[0]: {"split": "test"}, SLIDES[1]: {"split": "train"}})
+    with ReviewStore(predicted.review_dir, "ada") as store:
+        for slide_id in SLIDES[:2]:
+            tile = ReviewTile(slide_id, slide_id, (0, 0), (128, 128))
+            store.answer(tile, Verdict.POSITIVE, blind=True)
+    session_of(viewer).open_project(predicted.root)
+    told = review.answers.standing
+    qtbot.waitUntil(lambda: "1 answers train" in told.text(), timeout=20_000)
+    assert "1 on slides of validation or test" in told.text()
+
+
 def test_without_answers_there_is_nothing_to_retrain_with(
     qtbot, viewer: Viewer, review: ReviewWidget, predicted: Project
 ) -> None:

@@ -136,8 +136,8 @@ def import_regions(path: Path, classes: Sequence[str]) -> list[Region]:
     ----------
     path : Path
     classes : sequence of str
-        Of the project; upper and lower case are the same. A region of any other class
-        comes without one: its name is empty.
+        Of the project; upper and lower case are the same, and so are tumour and tumor.
+        A region of any other class keeps its own; without one the name is empty.
 
     Raises
     ------
@@ -145,14 +145,22 @@ def import_regions(path: Path, classes: Sequence[str]) -> list[Region]:
         If the file cannot be read, or is neither.
     """
     is_xml = path.suffix.lower() == ".xml"
-    return with_classes(read_asap(path) if is_xml else read_regions(path), classes)
+    found = read_asap(path) if is_xml else read_regions(path)
+    known = with_classes(found, classes)
+    return [
+        Region(r.rings, k.name or r.name) for r, k in zip(found, known, strict=True)
+    ]
 
 
 def with_classes(regions: Sequence[Region], classes: Sequence[str]) -> list[Region]:
     """Return regions with the project's spelling of their class, or without one."""
-    known = {name.casefold(): name for name in classes}
+    known = {_plain(name): name for name in classes}
     known |= dict.fromkeys(_ALSO_IGNORED - known.keys(), IGNORED)
-    return [Region(r.rings, known.get(r.name.casefold(), "")) for r in regions]
+    return [Region(r.rings, known.get(_plain(r.name), "")) for r in regions]
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("tumour", "tumor")
 
 
 def verdict_of(region: Region, positive: str) -> Verdict:
