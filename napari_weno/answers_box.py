@@ -12,6 +12,8 @@ from napari_weno.review_jobs import Standing, export_csv, export_geojson, take_s
 from napari_weno.session import show_dock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from qtpy.QtWidgets import QWidget
 
     from napari_weno.session import Session
@@ -28,11 +30,15 @@ class AnswersBox(QGroupBox):
     Parameters
     ----------
     session : Session
+    run : callable
+        Returns the name of the run that is reviewed, empty if there is none.
     """
 
-    def __init__(self, session: Session, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, session: Session, run: Callable[[], str], parent: QWidget | None = None
+    ) -> None:
         super().__init__("Answers", parent)
-        self._session = session
+        self._session, self._run = session, run
         self.standing = text_label(name="standing")
         self.agreement = text_label(name="agreement")
         self.retrain = QPushButton("Retrain with these answers")
@@ -53,7 +59,7 @@ class AnswersBox(QGroupBox):
         for button in (self.csv, self.geojson):
             button.setEnabled(answered and not self.exports.running)
         if project is not None:
-            self._stock.run(take_stock, project)
+            self._stock.run(take_stock, project, self._run())
 
     def _explain(self) -> None:
         self.exports.button.hide()
@@ -105,12 +111,12 @@ class AnswersBox(QGroupBox):
         """Show the Train dock and fit a new run there as the chosen one was fitted."""
         train: Any = show_dock(self._session.viewer, "Train")
         with notifying():
-            train.fit_like(self._session.run)
+            train.fit_like(self._run() or None)
         train.job.button.setFocus()
 
     def _export(self, job: Any) -> None:
         self.exports.say("")
-        self.exports.run(job, self._session.project, self._session.run or "")
+        self.exports.run(job, self._session.project, self._run())
         self.exports.button.show()  # it says Stop now
         self.refresh()
 

@@ -14,6 +14,7 @@ from weno.project import safe_name
 from weno.review import (
     Verdict,
     agreement,
+    audit,
     audited_tiles,
     build_queue,
     labelled_slides,
@@ -63,8 +64,15 @@ class Standing:
     trains: bool
 
 
-def take_stock(project: Project) -> Generator[None, None, Standing]:
-    """Count the answers to the project's question and compare the reviewers."""
+def take_stock(project: Project, run: str) -> Generator[None, None, Standing]:
+    """Count the answers to the project's question and compare the reviewers.
+
+    Parameters
+    ----------
+    project : Project
+    run : str
+        Measured by the audit; may be empty.
+    """
     yield
     logs = read_verdicts(project.review_dir, project.runs_asking())
     held_out = {row.slide_id for row in slides_of(project) if row.split in _HELD_OUT}
@@ -72,25 +80,47 @@ def take_stock(project: Project) -> Generator[None, None, Standing]:
     counts = Counter(v for t, v in answers.items() if t.slide_id not in held_out)
     negative, positive = project.class_names
     sure = counts[Verdict.POSITIVE] + counts[Verdict.NEGATIVE]
-    audit = audited_tiles(logs.values())
+    audited = audited_tiles(logs.values())
     told = []
-    if answers or audit:
+    if answers or audited:
         told.append(
             f"{sure:,} answers train the next model: {counts[Verdict.POSITIVE]:,} "
             f"{positive}, {counts[Verdict.NEGATIVE]:,} {negative}."
         )
     if unsure := counts[Verdict.UNSURE]:
         told.append(f"{unsure:,} unsure or contradictory: left out.")
-    if audit:
-        told.append(f"{len(audit):,} for the audit: these only measure the model.")
+    if audited:
+        told.append(f"{len(audited):,} for the audit: these only measure the model.")
     regions = set(labelled_slides(project.review_dir))
     if drawn := len(regions - held_out):
         told.append(f"Slides with regions, which train it too: {drawn:,}.")
     if held := len(answers) - counts.total():
         told.append(f"{held:,} on slides of validation or test: these train nothing.")
     yield
+    if audited and run:
+        told.append(_audit_text(project, run, logs.values(), audited))
     trains = sure > 0 or drawn > 0
     return Standing(" ".join(told), "\n".join(_agreements(logs)), trains)
+
+
+def _audit_text(
+    project: Project,
+    run: str,
+    logs: Collection[ReviewLog],
+    audited: Collection[ReviewTile],
+) -> str:
+    """Say how the student of a run does on the tiles of the audit."""
+    paths = [
+        project.prediction_path(run, slide_id)
+        for slide_id in sorted({tile.slide_id for tile in audited})
+    ]
+    found = audit(logs, (read_prediction(p) for p in paths if p.is_file()))
+    negative, positive = project.class_names
+    return (
+        f"Of these the student of {run}, from P({positive}) 0.50, finds "
+        f"{found.found:,} of {found.positive:,} {positive} tiles, with "
+        f"{found.false_alarms:,} false alarms among {found.negative:,} {negative} ones."
+    )
 
 
 def _agreements(logs: Mapping[str, ReviewLog]) -> Generator[str, None, None]:

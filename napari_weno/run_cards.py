@@ -84,6 +84,12 @@ def _training(cards: Sequence[Mapping[str, Any]]) -> list[CardRow]:
     def of_folds(name: str, card: Mapping[str, Any]) -> str:
         return ", ".join(_figure(fold.get(name)) for fold in card.get("folds", []))
 
+    def answered(fold: Mapping[str, Any]) -> str:
+        said = fold.get("answered_tiles")
+        if said is None:  # a run of before this was counted
+            return "-"
+        return f"{said['positive']:,} + {said['negative']:,}"
+
     def line(title: str, texts: Sequence[str], tooltip: str) -> CardRow:
         return CardRow(title, tuple(text or "-" for text in texts), tooltip)
 
@@ -101,6 +107,12 @@ def _training(cards: Sequence[Mapping[str, Any]]) -> list[CardRow]:
             "Threshold",
             [of_folds("threshold", card) for card in cards],
             "On the teacher's probability, chosen on validation slides",
+        ),
+        line(
+            "Answers learnt from",
+            [", ".join(map(answered, card.get("folds", []))) for card in cards],
+            "Tiles of training slides that people have labelled, by answers and "
+            "regions: positive + negative; one pair a fold",
         ),
         line("Encoder", [str(c.get("encoder", "")) for c in cards], "Of the tiles"),
         line(

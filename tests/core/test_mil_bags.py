@@ -9,7 +9,13 @@ import pytest
 
 from weno.errors import FeatureError
 from weno.features import SlideFeatures, write_features
-from weno.mil.bags import Bag, check_cohort, check_features, load_bags
+from weno.mil.bags import (
+    Bag,
+    check_cohort,
+    check_features,
+    count_answers,
+    load_bags,
+)
 from weno.mil.config import TrainConfig
 from weno.mil.instance_labels import UNKNOWN
 from weno.mil.splits import make_splits
@@ -125,6 +131,8 @@ def test_answers_of_people_reach_their_tiles(tmp_path: Path) -> None:
     first, untouched = load_bags(fake_project(tmp_path))
     assert first.verdicts.tolist() == [UNKNOWN, 1]
     assert untouched.instance_labels is None
+    counted = {"positive": 1, "negative": 0, "unsure": 0}
+    assert count_answers([first, untouched]) == counted
 
 
 def test_features_of_another_slide_are_refused(tmp_path: Path) -> None:

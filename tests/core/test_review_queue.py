@@ -10,11 +10,13 @@ import pytest
 from weno.errors import ReviewError
 from weno.prediction import Prediction
 from weno.review import (
+    AuditResult,
     Kind,
     Queue,
     ReviewStore,
     ReviewTile,
     Verdict,
+    audit,
     build_queue,
     queue_names,
     queue_path,
@@ -250,3 +252,25 @@ def test_the_next_tile_without_an_answer(tmp_path: Path) -> None:
     with ReviewStore(tmp_path, "bob") as store:
         assert queue.next_unanswered(store) == 0
     assert build_queue([]).next_unanswered(store) is None
+
+
+def test_the_audit_measures_the_student_by_what_was_answered_blind(
+    tmp_path: Path,
+) -> None:
+    shown = prediction("a")
+    tiles = [ReviewTile.of(shown, k) for k in range(8)]
+    sides = (Verdict.NEGATIVE, Verdict.POSITIVE)
+    with ReviewStore(tmp_path, "a") as one, ReviewStore(tmp_path, "b") as other:
+        for k in range(7):
+            one.answer(tiles[k], sides[k % 2], kind=Kind.AUDIT, blind=True)
+        other.answer(tiles[0], Verdict.POSITIVE, blind=True)  # a contradiction
+        one.answer(tiles[1], Verdict.NEGATIVE, kind=Kind.AUDIT, blind=False)  # too late
+        one.answer(tiles[7], Verdict.POSITIVE, kind=Kind.CANDIDATE, blind=True)
+        logs = [one, other]
+        result = audit(logs, [prediction("b"), shown])
+        assert audit(logs, [prediction("b")]) == AuditResult(0, 0, 0, 0)
+    called = shown.probability >= 0.5
+    assert (result.positive, result.negative) == (3, 3)
+    assert result.found == called[[1, 3, 5]].sum()
+    assert result.false_alarms == called[[2, 4, 6]].sum()
+    assert 0 < result.found + result.false_alarms < 6, "the test tells nothing apart"

@@ -18,6 +18,7 @@ def write_run(folder: Path, auc: float, loss: float = 0.2, **settings: Any) -> P
     scores = {"slides": 5, "teacher_loss": loss, "teacher_bag_auc": auc}
     scores |= {"student_bag_auc": auc, "student_bag_auc_top_mean": auc}
     fold = {"fold": 0, "epochs": 30, "best_epoch": 21, "threshold": 0.5}
+    fold["answered_tiles"] = {"positive": 7, "negative": 2, "unsure": 1}
     card = {
         "metrics": {"val": scores, "test": {**scores, "mixed_bag_auc": None}},
         "folds": [fold],
@@ -38,6 +39,7 @@ def test_one_card_tells_figures_and_what_was_chosen(tmp_path: Path) -> None:
     assert found(rows, "Slides") == [("5",), ("5",)]
     assert found(rows, "Best epoch") == [("21",)]
     assert found(rows, "Epochs") == [("30",), ("99",)]
+    assert found(rows, "Answers learnt from") == [("7 + 2",)]
     assert not found(rows, "AUC, mixed")
     assert not found(rows, "Seed")
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from weno.errors import FeatureError
-from weno.mil.instance_labels import UNKNOWN, Said
+from weno.mil.instance_labels import UNKNOWN, UNSURE, Said
 from weno.mil.splits import leaks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -78,6 +78,15 @@ class Bag:
         if self.instance_labels is None:
             return np.full(len(self), UNKNOWN, np.int8)
         return self.instance_labels
+
+
+def count_answers(bags: Iterable[Bag]) -> dict[str, int]:
+    """Count people's answers in bags: instances of each class, and unsure."""
+    said = Counter[int]()
+    for bag in bags:
+        if bag.instance_labels is not None:
+            said.update(bag.instance_labels.tolist())
+    return {"positive": said[1], "negative": said[0], "unsure": said[UNSURE]}
 
 
 def as_read(stored: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from weno.errors import RunError
-from weno.mil.bags import check_cohort, load_bags
+from weno.mil.bags import check_cohort, count_answers, load_bags
 from weno.mil.checkpoint import (
     FitState,
     load_model,
@@ -430,6 +430,7 @@ class _Fold:
             "best_epoch": self.state.best_epoch,
             "threshold": self.model.threshold.item(),
             "label_limits": self.model.label_limits.tolist(),
+            "answered_tiles": count_answers(self.trained),
             "familiarity_limit": self.model.standardise.familiarity_limit(self.trained),
             "metrics": {
                 name: self._scores(name).metrics()

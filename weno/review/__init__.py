@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weno.review.audit import AuditResult, audit
 from weno.review.events import Kind, ReviewEvent, ReviewTile, Verdict
 from weno.review.export import VERDICT_COLORS, write_csv, write_geojson
 from weno.review.queue import (
@@ -38,6 +39,7 @@ __all__ = [
     "IGNORED",
     "VERDICT_COLORS",
     "Agreement",
+    "AuditResult",
     "Kind",
     "Queue",
     "QueueItem",
@@ -47,6 +49,7 @@ __all__ = [
     "ReviewTile",
     "Verdict",
     "agreement",
+    "audit",
     "audited_tiles",
     "build_queue",
     "covered_tiles",

@@ -12,7 +12,7 @@ import numpy as np
 from weno.review.events import Kind, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from weno.review.events import ReviewTile
     from weno.review.verdicts import ReviewLog
@@ -93,14 +93,42 @@ def training_verdicts(logs: Iterable[ReviewLog]) -> dict[ReviewTile, Verdict]:
     """
     logs = list(logs)
     audited = audited_tiles(logs)
+    joined = _joined(
+        {tile: event.verdict for tile, event in log.answers().items()} for log in logs
+    )
+    return {tile: verdict for tile, verdict in joined.items() if tile not in audited}
+
+
+def audit_verdicts(logs: Iterable[ReviewLog]) -> dict[ReviewTile, Verdict]:
+    """Join what reviewers answered blind on the tiles of an audit.
+
+    Parameters
+    ----------
+    logs : iterable of ReviewLog
+
+    Returns
+    -------
+    dict of ReviewTile to Verdict
+        Positive, negative, or unsure where they contradict each other or nobody is
+        sure.
+    """
+    logs = list(logs)
+    audited = audited_tiles(logs)
+    joined = _joined(_blind(log) for log in logs)
+    return {tile: verdict for tile, verdict in joined.items() if tile in audited}
+
+
+def _joined(
+    answers: Iterable[Mapping[ReviewTile, Verdict]],
+) -> dict[ReviewTile, Verdict]:
     given: defaultdict[ReviewTile, set[Verdict]] = defaultdict(set)
-    for log in logs:
-        for tile, event in log.answers().items():
-            given[tile].add(event.verdict)
+    for of_one in answers:
+        for tile, verdict in of_one.items():
+            given[tile].add(verdict)
     joined = {}
     for tile, verdicts in given.items():
         sure = verdicts & {Verdict.POSITIVE, Verdict.NEGATIVE}
-        if tile not in audited and verdicts != {Verdict.SKIP}:
+        if verdicts != {Verdict.SKIP}:
             joined[tile] = sure.pop() if len(sure) == 1 else Verdict.UNSURE
     return joined
 
