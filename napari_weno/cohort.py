@@ -115,7 +115,8 @@ class CohortWidget(Dock):
         self.new_button.setToolTip("Make a project of a CSV or a folder of slides")
         self.filter.setPlaceholderText("Filter slides")
         self.filter.setToolTip(
-            "Show only slides with this text in their name, label, split or status"
+            "Show only slides that have all these words in their name, patient, label, "
+            "split or status"
         )
         self.filter.setClearButtonEnabled(True)
         self.add_button.setToolTip("Add the slides of a CSV or a folder to the project")
@@ -241,8 +242,13 @@ class CohortWidget(Dock):
         self._look()
 
     def _on_slide(self, opened: OpenedSlide | None) -> None:
+        """Mark the slide that is open, and select it.
+
+        Else label and split would be given to the one that was open before.
+        """
         slide_id = opened.slide_id if opened else None
-        self.table.slides.show_opened(slide_id)
+        if self.table.slides.show_opened(slide_id) and len(self.table.selected()) < 2:
+            self.table.select_slide(slide_id)
 
     def _look_soon(self, _: object = None) -> None:
         if not self._timer.isActive():

@@ -23,7 +23,7 @@ from napari_weno.docks import may_shrink, text_label
 from napari_weno.jobs import JobBar
 from napari_weno.overlay_box import colours_of
 from napari_weno.readout import legend
-from napari_weno.side_by_side import other_run_text
+from napari_weno.side_by_side import is_seen, other_run_text
 from weno.atomic import replacing
 from weno.errors import RunError
 from weno.explain import Bar, ColourScale, Figure, figure_svg, write_overlay
@@ -118,7 +118,9 @@ class ExportBox(QWidget):
         per_px = pixels.shape[0] / viewer.canvas.size[0]
         known = opened is not None and opened.slide.mpp is not None
         um = 1 / (viewer.scene.camera.zoom * per_px) if known else None
-        return Figure(pixels, um, self._caption(), _bar_of(layer, session.display))
+        seen = layer is not None and is_seen(viewer, layer)
+        bar = _bar_of(layer, session.display) if seen else None
+        return Figure(pixels, um, self._caption(), bar)
 
     def save_figure(self, path: Path) -> None:
         """Save a figure in the background."""
@@ -210,9 +212,7 @@ def _ending(path: str, endings: tuple[str, ...]) -> Path:
     return Path(path if path.lower().endswith(endings) else path + endings[0])
 
 
-def _bar_of(layer: Image | None, display: Any) -> Bar | None:
-    if layer is None or not layer.visible:
-        return None
+def _bar_of(layer: Image, display: Any) -> Bar:
     means = legend(layer.name, display)
     low, high = (means.tick(limit) for limit in layer.contrast_limits)
     return Bar(means.caption, colours_of(layer.colormap), low, high)

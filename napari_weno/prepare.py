@@ -17,6 +17,7 @@ from napari_weno.docks import (
     text_label,
 )
 from napari_weno.jobs import JobBar, QuietJob
+from napari_weno.tissue_box import edited_slides
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from weno.project import Project
 
 _SHOWN_FAILURES = 5
+_NOT_SAVED = (
+    "The outline of {slides} was edited and is not saved. Save it, or delete the layer "
+    "tissue to drop the edits; then prepare."
+)
 
 
 def extract_at(
@@ -212,7 +217,9 @@ class PrepareBox(QGroupBox):
         from weno.features import extract
 
         chosen = self._chosen()
-        if chosen and not self.job.running:
+        if edited := [s for s in edited_slides(self._session) if s in chosen]:
+            self.job.say(_NOT_SAVED.format(slides=", ".join(edited)))
+        elif chosen and not self.job.running:
             self._estimate.cancel()
             for slide_id in chosen:
                 self._failed.pop(slide_id, None)

@@ -178,6 +178,7 @@ class ReviewSetup(QWidget):
         show_dock(self._session.viewer, self._missing_dock)
 
     def _start(self) -> None:
+        preferences("review").reviewer = self.reviewer.text().strip()
         self.job.run(
             collect_queue,
             self._session.project,

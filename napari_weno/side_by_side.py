@@ -34,6 +34,12 @@ def other_run_text(viewer: Viewer) -> str:
     return f"Overlays of run {', '.join(runs)}." if runs else ""
 
 
+def is_seen(viewer: Viewer, layer: Layer) -> bool:
+    """Tell whether a heatmap is visible, or the other run's is in its place."""
+    seconds = (one for one in of_kind(viewer, _KIND) if one.visible)
+    return layer.visible or any(noted_on(s)["first"] == layer.name for s in seconds)
+
+
 class SideBySide:
     """Shows what another run says of the open slide.
 

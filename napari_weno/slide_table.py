@@ -66,12 +66,14 @@ class SlideModel(QAbstractTableModel):
         elif states:
             self._all_changed()
 
-    def show_opened(self, slide_id: str | None) -> None:
-        """Mark the slide that is open."""
-        if slide_id != self._opened:
+    def show_opened(self, slide_id: str | None) -> bool:
+        """Mark the slide that is open; return whether it is another one now."""
+        another = slide_id != self._opened
+        if another:
             self._opened = slide_id
             if self.states:
                 self._all_changed()
+        return another
 
     def show_progress(self, slide_id: str | None, fraction: float = 0.0) -> None:
         """Say how far the slide is that a job is at; None says that none is."""
@@ -153,6 +155,22 @@ class SlideModel(QAbstractTableModel):
         self.dataChanged.emit(self.index(0, 0), last)
 
 
+class _Filter(QSortFilterProxyModel):
+    """Lets slides pass that have all of some words anywhere."""
+
+    _words: tuple[str, ...] = ()
+
+    def filter_by(self, text: str) -> None:
+        self._words = tuple(text.casefold().split())
+        self.invalidateFilter()
+
+    def filterAcceptsRow(self, row: int, parent: QModelIndex) -> bool:
+        slides: Any = self.sourceModel()
+        cells = [slides.index(row, k).data() for k in range(slides.columnCount())]
+        shown = " ".join([*cells, slides.states[row].row.patient_id]).casefold()
+        return all(word in shown for word in self._words)
+
+
 class SlideTable(QTableView):
     """The table; Enter or a double click asks for a slide to be opened."""
 
@@ -166,11 +184,9 @@ class SlideTable(QTableView):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.slides = SlideModel(self)
-        self._proxy = QSortFilterProxyModel(self)
+        self._proxy = _Filter(self)
         self._proxy.setSourceModel(self.slides)
         self._proxy.setSortRole(Qt.ItemDataRole.UserRole)
-        self._proxy.setFilterKeyColumn(-1)
-        self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.setModel(self._proxy)
         self._set_looks()
         self.slides.thumbnails.arrived.connect(self.viewport().update)
@@ -189,10 +205,10 @@ class SlideTable(QTableView):
         self.setColumnHidden(_PROBABILITY, hidden)
 
     def filter_by(self, text: str) -> None:
-        """Show only slides with this text in any column."""
-        self._proxy.setFilterFixedString(text)
+        """Show only slides that have all these words, in any column or the patient."""
+        self._proxy.filter_by(text)
 
-    def select_slide(self, slide_id: str) -> None:
+    def select_slide(self, slide_id: str | None) -> None:
         """Select one slide and scroll to it, if it passes the filter."""
         for row, state in enumerate(self.slides.states):
             if state.row.slide_id == slide_id:

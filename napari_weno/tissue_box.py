@@ -13,6 +13,7 @@ from napari_weno.canvas import noted_on, of_kind
 from napari_weno.docks import listen, say, text_label
 from napari_weno.jobs import QuietJob
 from napari_weno.layers import TISSUE_COLORS, grid_layer, tissue_layer
+from napari_weno.matching import slides_of
 from weno.geojson import Region, hash_of, read_regions
 from weno.tiles import IGNORE, TISSUE, tile_grid
 
@@ -249,9 +250,13 @@ class TissueBox(QGroupBox):
         data, keywords, _ = tissue_layer(found.regions, opened.slide)
         layer = viewer.add_shapes(data, **keywords)
         noted_on(layer)["shown"] = hash_of(drawn_in(layer))
+        listen(self, layer.events.data, self._on_drawn)
         self._keep_width()
         self._choose_class()
         self._show_choices()
+
+    def _on_drawn(self, _: object = None) -> None:
+        say(self.text, "Edited and not saved: tiles are cut by the outline before.")
 
     def _choose_class(self, _: object = None) -> None:
         """Let shapes that are drawn from now on be of the chosen class."""
@@ -277,6 +282,17 @@ class TissueBox(QGroupBox):
     def _drop(self, kind: str) -> None:
         for layer in of_kind(self._session.viewer, kind):
             self._session.viewer.layers.remove(layer)
+
+
+def edited_slides(session: Session) -> list[str]:
+    """Return the ids of the slides whose outline was drawn on and is not saved."""
+    paths = {
+        noted_on(layer)["path"]
+        for layer in of_kind(session.viewer, "tissue")
+        if is_edited(layer)
+    }
+    rows = slides_of(session.project) if paths else []
+    return [row.slide_id for row in rows if str(row.path) in paths]
 
 
 def is_edited(layer: Shapes) -> bool:

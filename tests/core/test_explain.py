@@ -318,7 +318,7 @@ def test_an_overlay_file_says_what_it_is(tmp_path: Path) -> None:
         assert tiff.is_ome
         told = tiff.ome_metadata
         shapes = [level.shape for level in tiff.series[0].levels]
-    assert "P(tumour) of case by run first. Research use only" in told
+    assert "case, run first: P(tumour). Research use only" in told
     assert 'PhysicalSizeXUnit="µm"' in told
     assert shapes[0] == (75, 138, 3)
 

@@ -435,7 +435,9 @@ def test_flipping_shows_the_other_run_in_place_of_this_one(
     assert visible(opened, "heatmap") == []
     assert visible(opened, "candidates") == []
     assert visible(opened, "compared") == ["P(tumour) · second", "candidates · second"]
-    assert "Overlays of run second." in compared.export.figure().caption
+    figure = compared.export.figure()
+    assert "Overlays of run second." in figure.caption
+    assert figure.bar is not None, "both have the same colours"
     other = opened.viewer.layers["P(tumour) · second"]
     cell = tuple(opened.prediction.grid.cells[5])
     assert other.data[cell] == 0

@@ -29,6 +29,7 @@ def test_from_slide_to_slide_as_the_table_shows_them(
     for _ in range(4):
         qtbot.keyClick(dock.table, Qt.Key.Key_PageDown, CTRL)
         found.append(opened(viewer))
+        assert session_of(viewer).selected == found[-1:], "what a label would be given"
     assert found == [*expected, expected[-1]]
     assert notification_manager.records[-1].message == "this is the last slide"
     qtbot.keyClick(dock.table, Qt.Key.Key_PageUp, CTRL)

@@ -18,7 +18,7 @@ from review_files import SLIDES, ask_of_three, events
 
 from napari_weno.curtain import Curtain
 from napari_weno.key_editor import KeyHelp, chosen_keys
-from napari_weno.preferences import keep_review_keys
+from napari_weno.preferences import keep_review_keys, preferences
 from napari_weno.review import ReviewWidget
 from napari_weno.review_keys import KEYS, ReviewKeys, remapped
 from napari_weno.session import session_of, show_dock
@@ -167,6 +167,7 @@ def test_tiles_are_answered_by_keys_and_saved(
     np.testing.assert_allclose(viewer.scene.camera.center[-2:], frame.data[0])
 
     place = page.history.geometry()
+    assert preferences("review").reviewer == "ada", "kept for the next time"
 
     # The answer is on disk, and only now the values are told.
     qtbot.keyClick(page, "p")

@@ -77,6 +77,14 @@ def test_the_status_says_the_last_step_or_what_is_in_the_way(
     assert texts(table, STATUS) == [status]
 
 
+def test_the_filter_wants_all_words_wherever_they_are(table: SlideTable) -> None:
+    states = [state("x1"), state("x2", "test"), state("y1", "test")]
+    table.show_states(states, "tumour")
+    for text, found in (("x", ["x1", "x2"]), ("TEST x", ["x2"]), ("y1 train", [])):
+        table.filter_by(text)
+        assert table.order() == found
+
+
 def test_neither_order_nor_filter_tells_a_blind_reviewer_the_answer(
     table: SlideTable,
 ) -> None:

@@ -141,6 +141,24 @@ def test_unsaved_edits_wait_for_their_slide(
     assert len(layer_of(viewer, "tissue").data) == count
 
 
+def test_a_slide_is_not_prepared_by_an_outline_that_is_not_saved(
+    viewer: Viewer, dock, new_project: Project, qtbot
+) -> None:
+    prepare, layer = dock.prepare, layer_of(viewer, "tissue")
+    layer.add_rectangles([[0, 0], [0, 90], [90, 90], [90, 0]])
+    assert "not saved" in dock.tissue.text.text()
+    prepare.choice.setCurrentIndex(0)
+    qtbot.waitUntil(prepare.job.button.isEnabled)
+    qtbot.mouseClick(prepare.job.button, LEFT)
+    assert f"The outline of {SLIDE} was edited" in prepare.job.text.text()
+    assert not prepare.job.running
+    with qtbot.waitSignal(dock.tissue.saved, timeout=60_000):
+        qtbot.mouseClick(dock.tissue.save_button, LEFT)
+    with qtbot.waitSignal(prepare.job.returned, timeout=60_000):
+        qtbot.mouseClick(prepare.job.button, LEFT)
+    assert new_project.features_path(SLIDE).is_file()
+
+
 def test_what_is_drawn_while_it_saves_stays(
     viewer: Viewer, dock, new_project: Project, qtbot
 ) -> None:

@@ -178,7 +178,7 @@ def _beneath(
 
 def _description(prediction: Prediction, name: str) -> str:
     return (
-        f"{name} of {prediction.slide_id} by run {prediction.run}. {RESEARCH_USE}. "
+        f"{prediction.slide_id}, run {prediction.run}: {name}. {RESEARCH_USE}. "
         "Attention is not probability."
     )
 
