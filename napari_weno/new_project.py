@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,7 @@ from napari_weno.import_box import ImportBox, gather, line_for, with_browse
 from napari_weno.jobs import QuietJob
 from weno.errors import ProjectError, WenoError
 from weno.project import Project
-from weno.slides import open_slide
-from weno.tiles import TileSpec
+from weno.tiles import TileSpec, find_coarser
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
     from napari_weno.import_box import Choices, Records
-
-# Slides that are looked at before a project is made; over a network each takes time.
-_LOOKED_AT = 8
 
 
 def make_project(
@@ -52,22 +47,13 @@ def _check_pixels(records: Records, spec: TileSpec) -> Generator[None, None, Non
 
     Nothing could be cut into tiles, and what a project asks for is not changed easily.
     """
-    for record in records[:: len(records) // _LOOKED_AT + 1]:
+    for found in find_coarser(records, spec):
         yield
-        # What is wrong with a slide, or with the number, is said when it is made.
-        with (
-            suppress(WenoError, OSError, ValueError),
-            open_slide(record["path"]) as slide,
-        ):
-            own = float(record.get("mpp") or max(slide.mpp or (0.0,)))
-            if spec.wants_finer(own):
-                break
-    else:
-        return
-    raise ProjectError(
-        f"The pixels of {record['slide_id']} are {own:g} µm: give {own:g} or more at "
-        "Pixels, since tiles cannot be finer than their slide."
-    )
+        if found:
+            raise ProjectError(
+                f"The pixels of {found[0]} are {found[1]:g} µm: give {found[1]:g} or "
+                "more at Pixels, since tiles cannot be finer than their slide."
+            )
 
 
 class NewProjectForm(QGroupBox):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platformdirs import user_config_path
@@ -17,8 +18,6 @@ from qtpy.QtWidgets import QMenu, QPushButton
 from weno.atomic import replacing
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from qtpy.QtWidgets import QWidget
 
     from weno.project import Project
@@ -84,7 +83,12 @@ class RecentButton(QPushButton):
         projects = recent_projects()
         self.menu().clear()
         for project in projects:
-            action = self.menu().addAction(project.name)
+            # Of several demos the folder tells which.
+            folder = Path(project.folder).name
+            name = (
+                project.name if project.name == folder else f"{project.name} ({folder})"
+            )
+            action = self.menu().addAction(name)
             action.setToolTip(project.folder)
             action.triggered.connect(
                 lambda _=False, folder=project.folder: self.chosen.emit(folder)

@@ -346,7 +346,7 @@ def summary(states: Sequence[SlideState], tiles: int | None) -> str:
     told = [f"{len(states):,} slides"]
     if patients < len(states):
         told.append(f"{patients:,} patient{'s' * (patients != 1)}")
-    told += [f"{count:,} {label}" for label, count in labels.items()]
+    told += [f"{labels[name]:,} {name}" for name in sorted(labels)]
     if unlabelled := len(states) - labels.total():
         told.append(f"{unlabelled:,} without label")
     if tiles is not None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from weno import encoder_commands, extract_commands
 from weno.errors import WenoError
 from weno.terminal import ProjectArgument, complain, say
+
+if TYPE_CHECKING:
+    from weno.project import Project
 
 
 def init(
@@ -169,4 +172,21 @@ def _init_slides(
     advice = encoder_commands.tile_advice(encoder, made.spec)
     if advice:
         complain(encoder, advice)
+    coarser = _coarser(made)
+    if coarser:
+        complain(*coarser)
+        advice = "\n".join(filter(None, [advice, ": ".join(coarser)]))
     return {"project": str(made.root), "advice": advice, **counts}
+
+
+def _coarser(made: Project) -> tuple[str, str] | None:
+    """Return a slide that cannot be tiled as asked, and what to do about it."""
+    from weno.tiles import find_coarser
+
+    for found in filter(None, find_coarser(made.table.records(), made.spec)):
+        slide_id, own = found
+        return slide_id, (
+            f"its pixels are {own:g} µm, so extract would refuse it: before that, give "
+            f"mpp = {own:g} or more in {made.root / 'project.toml'}, or upsample = true"
+        )
+    return None

@@ -277,6 +277,19 @@ def test_init_cuts_tiles_as_it_is_told_to(test_data: Path, tmp_path: Path) -> No
     assert outline.inside == ("Tumor",)
 
 
+def test_init_warns_of_slides_too_coarse_for_the_tiles(
+    test_data: Path, tmp_path: Path
+) -> None:
+    slides = test_data / "gland_cohort" / "slides.csv"
+    done = weno("init", tmp_path / "p", "--slides", slides, "--tile-mpp", 0.3)
+    assert "its pixels are 0.62 µm" in " ".join(done.stderr.split())
+    assert "mpp = 0.62 or more" in " ".join(done.stderr.split())
+    told = last_json(
+        weno("init", tmp_path / "q", "--slides", slides, "--tile-mpp", 0.62, "--json")
+    )
+    assert told["advice"] is None
+
+
 def test_tissue_tells_what_is_edited_and_what_fails(
     test_data: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weno.tiles._coarser import find_coarser
 from weno.tiles._cover import tile_cover
 from weno.tiles._grid import TileGrid, TileSpec, level_for, read_tiles, tile_grid
 from weno.tiles._models import CLASSICAL, TissueModel, tissue_model, tissue_names
@@ -19,6 +20,7 @@ __all__ = [
     "TileSpec",
     "TissueMask",
     "TissueModel",
+    "find_coarser",
     "level_for",
     "read_tiles",
     "tile_cover",
