@@ -104,8 +104,8 @@ def import_note(regions: Sequence[Region], project: Project, chosen: str) -> str
     if foreign:
         names = ", ".join(sorted(set(foreign)))
         told.append(
-            f"{len(foreign):,} of classes that the project does not have ({names}) "
-            f"train nothing. They are selected: choose their class."
+            f"{len(foreign):,} with a class that the project does not have ({names}): "
+            "these train nothing until you choose their class. They are selected."
         )
     return " ".join(told)
 

@@ -86,8 +86,9 @@ class ReviewRound:
             return ""
         if skipped := self._given.count(Verdict.SKIP):
             return (
-                f"Of {len(self.queue):,} tiles {skipped:,} skipped: these are asked "
-                "about again. End the review to leave them without an answer."
+                f"{len(self.queue) - skipped:,} of {len(self.queue):,} tiles are "
+                "answered; those skipped are asked about again. End the review to "
+                "leave them without an answer."
             )
         return (
             f"All {len(self.queue):,} tiles are answered. End the review, or go back "

@@ -174,7 +174,7 @@ def test_a_file_of_asap_is_imported(
     qtbot.waitUntil(
         lambda: "1 without a class got the class tumour" in told.text(), timeout=60_000
     )
-    assert "1 of classes that the project does not have (stroma)" in told.text()
+    assert "1 with a class that the project does not have (stroma)" in told.text()
     assert layer.selected_data == {1}
     regions.class_name.setCurrentText("normal")
     regions.class_name.activated.emit(regions.class_name.currentIndex())

@@ -68,7 +68,7 @@ def test_tiles_that_were_skipped_come_again_when_no_other_is_left(
     assert a_round.item == first
     assert a_round.hides(blind=True)
     assert a_round.finished
-    assert a_round.end_text.startswith("Of 6 tiles 2 skipped")
+    assert a_round.end_text.startswith("4 of 6 tiles are answered; those skip")
     a_round.answer(Verdict.SKIP, ())
     assert a_round.item == second
     a_round.answer(Verdict.POSITIVE, ())
