@@ -2,8 +2,10 @@
 
 usage: python docs/tour.py DEMO_PROJECT --out docs/images [--only cohort train …]
 
-DEMO_PROJECT is what ``weno demo`` makes; copies of it are worked in. Without a display
-put ``xvfb-run -a -s "-screen 0 1600x1000x24"`` first.
+DEMO_PROJECT is what ``weno demo`` makes; copies of it are worked in. With a second run
+there (``weno fit --name seed-1 --seed 1``, ``weno predict --run seed-1``) the two are
+compared. Without a display put
+``xvfb-run -a -s "-screen 0 1600x1000x24"`` first.
 """
 
 from __future__ import annotations
@@ -68,11 +70,16 @@ class Stage:
     def picture(self, name: str) -> None:
         """Save what the window shows."""
         QTest.qWait(800)
-        small(self._pixels(), _SHOWN).save(self.out / f"tour-{name}.png")
+        self.keep(self._pixels(), name)
+
+    def keep(self, pixels: npt.NDArray[np.uint8], name: str) -> None:
+        """Save a picture; WebP, since a palette would turn the colours of classes."""
+        path = self.out / f"tour-{name}.webp"
+        small(pixels, _SHOWN).save(path, quality=88, method=6)
 
     def frame(self, seconds: float) -> None:
         """Add what the window shows to the recording, for so long."""
-        self.frames.append(small(self._pixels(), _RECORDED, 64))
+        self.frames.append(small(self._pixels(), _RECORDED).quantize(64))
         self.seconds.append(seconds)
 
     def save_recording(self, name: str) -> None:
@@ -95,11 +102,11 @@ class Stage:
         return pixels
 
 
-def small(pixels: npt.NDArray[np.uint8], width: int, colours: int = 96) -> Image.Image:
-    """Return a picture that takes little room on disk."""
+def small(pixels: npt.NDArray[np.uint8], width: int) -> Image.Image:
+    """Return a picture of a certain width."""
     image = Image.fromarray(pixels[..., :3])
     height = round(image.height * width / image.width)
-    return image.resize((width, height), Image.Resampling.LANCZOS).quantize(colours)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 @contextmanager
@@ -174,9 +181,10 @@ def explain(stage: Stage) -> None:
     QTest.qWait(2500)
     dock.tabs.setCurrentWidget(dock.gallery)
     stage.picture("explain-gallery")
-    figure = stage.out / "tour-explain-figure.png"
-    list(save_figure(dock.export.figure(), figure))
-    small(np.asarray(Image.open(figure)), 1000).save(figure)
+    with TemporaryDirectory() as folder:
+        figure = Path(folder) / "figure.png"
+        list(save_figure(dock.export.figure(), figure))
+        stage.keep(np.asarray(Image.open(figure)), "explain-figure")
     dock.tabs.setCurrentWidget(dock.truth)
     dock.truth.boxes["misses"].setChecked(True)
     QTest.qWait(2500)

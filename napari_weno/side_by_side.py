@@ -105,7 +105,7 @@ class SideBySide:
         self._hidden = []
 
     def put_beside(self, beside: bool) -> None:
-        """Show the slide twice, with the first run left and the other right."""
+        """Show what is in view twice, the first run's left and the other's right."""
         if beside == self._beside:
             return
         self._beside = beside
@@ -114,6 +114,7 @@ class SideBySide:
         if not beside:
             layers.events.inserted.disconnect(self._arrange_soon)
             grid.enabled, grid.stride = False, 1
+            viewer.scene.camera.zoom *= 2
             for layer in of_kind(viewer, _SLIDE_AGAIN):
                 layers.remove(layer)
             self._show_seconds([])
@@ -125,6 +126,7 @@ class SideBySide:
         self._show_seconds([one for one in of_kind(viewer, *DRAWN) if one.visible])
         self._arrange()
         grid.shape, grid.enabled = (1, 2), True
+        viewer.scene.camera.zoom /= 2
         layers.events.inserted.connect(self._arrange_soon)
 
     def _add(self, layer_data: LayerData) -> Layer:

@@ -69,7 +69,7 @@ def _classes(
         ),
         "interpolation2d": "nearest",
         "blending": "translucent_no_depth",
-        "opacity": 0.5,
+        "opacity": 0.6,
         "metadata": {METADATA_KEY: {"kind": "truth", "range": (_NOTHING, limits[1])}},
     }
     return prediction.grid.to_image(values, fill=_NOTHING), keywords, "image"

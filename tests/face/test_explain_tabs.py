@@ -453,9 +453,11 @@ def test_side_by_side_the_other_run_alone_is_on_the_right(
     compared: ExplainWidget, opened: Session, qtbot
 ) -> None:
     viewer = opened.viewer
+    zoom = viewer.scene.camera.zoom
     qtbot.keyClick(compared.compare.beside, Qt.Key.Key_Space)
     grid = viewer.canvas.grid
     assert grid.enabled
+    assert viewer.scene.camera.zoom == pytest.approx(zoom / 2), "as much in each half"
     viewer.add_points([[0, 0]], name="of the user")
 
     def sides() -> dict[str, int]:
