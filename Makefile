@@ -43,7 +43,7 @@ endif
 # Tests run side by side, each process with a virtual screen of its own, where the
 # windows of others do not take the focus. ARGS="-n 0" is one process.
 PYTEST := -n logical --maxprocesses 4 --dist loadfile -o xvfb_width=1600 \
-  -o xvfb_height=1000 -o xvfb_colordepth=24
+  -o xvfb_height=1000 -o xvfb_colordepth=24 $(if $(SCREEN),--xvfb-backend xvfb)
 
 # Tests on real slides run where the slides are, and are skipped elsewhere.
 ifeq ($(WENO_TEST_DATA),)
@@ -62,6 +62,10 @@ demo: $(STAMP)
 test: export NAPARI_ASYNC := 0
 # The tests' tensors are small: threads would mostly wait for each other.
 test: export OMP_NUM_THREADS := 1
+ifeq ($(SYSTEM),Linux)
+# A virtual screen is one of X, though the desktop may have another sort.
+test: export QT_QPA_PLATFORM := xcb
+endif
 test: $(TOOLS)
 	$(BIN)/python -m pytest $(PYTEST) $(ARGS)
 
@@ -94,7 +98,8 @@ $(STAMP): pyproject.toml constraints.txt $(if $(CHOSEN),again) | system
 
 # Whoever chose other EXTRAS gets the tools when they are first asked for.
 $(TOOLS): $(STAMP)
-	@test -x $(BIN)/pytest -a -x $(BIN)/ruff -a -x $(BIN)/mypy -a -x $(BIN)/mkdocs \
+	@test -x $(BIN)/ruff -a -x $(BIN)/mypy -a -x $(BIN)/mkdocs \
+	  && $(BIN)/python -c "import pytest, xdist, pytest_xvfb" 2>/dev/null \
 	  || $(INSTALL) '.[dev]'
 	@touch $@
 

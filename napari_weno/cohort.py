@@ -31,7 +31,6 @@ from napari_weno.slide_table import SlideTable
 from napari_weno.survey import Memory, question_text, summary, survey
 from napari_weno.tissue_box import TissueBox
 from napari_weno.watch import ProjectWatch
-from weno.table_text import Edit
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from napari_weno.survey import Survey
     from weno.features import ExtractReport
     from weno.project import Project
+    from weno.table_text import Edit
 
 _NO_PROJECT = (
     "No project is open. Give the folder of a project above, make a new one, or try "
@@ -216,9 +216,8 @@ class CohortWidget(Dock):
         known = f", {len(edit.before):,} completed" if edit.before else ""
         self.edits.note(edit, f"{added:,} slides added{known}")
 
-    def _on_open_slide_added(self, slide_id: str) -> None:
-        edit = Edit({}, {slide_id: {}}, frozenset({slide_id}))
-        self.edits.note(edit, f"{slide_id} added")
+    def _on_open_slide_added(self, edit: Edit) -> None:
+        self.edits.note(edit, f"{', '.join(edit.added)} added" if edit.added else "")
 
     def _on_project(self, project: Project | None) -> None:
         self.add_form.hide()
@@ -230,6 +229,7 @@ class CohortWidget(Dock):
         self._known = Memory()
         self._watch.watch(project)
         self._tiles: int | None = None
+        self._followed: str | None = None
         self._survey.cancel()
         self.table.show_states([], "positive")
         self.recent.refresh()
@@ -242,12 +242,16 @@ class CohortWidget(Dock):
         self._look()
 
     def _on_slide(self, opened: OpenedSlide | None) -> None:
-        """Mark the slide that is open, and select it.
+        """Mark the slide that is open, and select it once, in place of another.
 
         Else label and split would be given to the one that was open before.
         """
         slide_id = opened.slide_id if opened else None
-        if self.table.slides.show_opened(slide_id) and len(self.table.selected()) < 2:
+        self.table.slides.show_opened(slide_id)
+        if slide_id == self._followed or not self.table.slides.states:
+            return
+        self._followed = slide_id
+        if len(self.table.selected()) < 2:
             self.table.select_slide(slide_id)
 
     def _look_soon(self, _: object = None) -> None:

@@ -105,9 +105,9 @@ class GalleryBox(QWidget):
             tiles = picked(prediction, which, by)
         else:
             tiles = self._offers[which]
-        shown: dict[str, Column] = {"highest": by, "lowest": by}
-        shown["disagreeing"] = "disagreement"
-        column = shown.get(which, "probability")
+        column: Column = by if self.by.isEnabled() else "probability"
+        if which == "disagreeing":
+            column = "disagreement"
         caption = partial(column_text, prediction, column)
         if which == "candidates":
             caption = partial(_rank_text, prediction)

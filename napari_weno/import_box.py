@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_weno.docks import EXPECTED, may_shrink, say, text_label
 from napari_weno.jobs import QuietJob
-from weno.errors import WenoError
+from weno.errors import ProjectError, WenoError
 from weno.slide_import import (
     ROLES,
     add_slides,
@@ -223,10 +223,23 @@ def add_gathered(
 ) -> Generator[None, None, tuple[int, Edit]]:
     """Add what is gathered to a project."""
     records = yield from gather(choices)
-    # Else the lines that are wrong would be told as those of the table they go into.
-    check_rows(records, choices.slides, project.classes, project.positive)
+    if choices.slides.is_file():
+        # Else what is wrong would be told of the lines of the table they go into.
+        check_rows(records, choices.slides, project.classes, project.positive)
+    elif choices.by_folder:
+        _check_folders(records, project)
     named = choices.slides.is_file() and "slide_id" in choices.columns
     return add_slides(project, records, named=named)
+
+
+def _check_folders(records: Records, project: Project) -> None:
+    """Refuse folders that are named by no class of a project."""
+    known = {"", *project.classes, *map(str, range(len(project.classes)))}
+    if unknown := sorted({record["label"] for record in records} - known):
+        raise ProjectError(
+            f"no class is named as the folder {', '.join(unknown)}; the project has "
+            f"{', '.join(project.classes)}"
+        )
 
 
 class AddForm(QGroupBox):

@@ -30,6 +30,7 @@ from napari_weno.docks import (
 from napari_weno.jobs import JobBar, loading
 from napari_weno.matching import slides_of
 from napari_weno.readout import run_text
+from napari_weno.tissue_box import edited_slides, not_saved_text
 from weno.errors import WenoError
 
 if TYPE_CHECKING:
@@ -317,8 +318,18 @@ class ModelBox(QGroupBox):
             slide = session.opened.slide
             mpp = slide.mpp if slide.mpp_source == "given" else None
             self.job.run(predict_with_model, self.folder, slide.path, mpp)
+        elif edited := self._not_saved():
+            self.job.say(not_saved_text(edited))
         elif chosen := self._chosen():
             self.job.run(predict_in_project, session.project, session.run, chosen)
+
+    def _not_saved(self) -> list[str]:
+        """Return the slides that would be prepared by an outline that is edited."""
+        project = self._session.project
+        if project is None:
+            return []
+        edited = edited_slides(self._session, self._chosen())
+        return [one for one in edited if not project.features_path(one).is_file()]
 
     def _on_result(self, result: Any) -> None:
         if isinstance(result, ModelPrediction):

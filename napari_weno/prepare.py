@@ -17,7 +17,7 @@ from napari_weno.docks import (
     text_label,
 )
 from napari_weno.jobs import JobBar, QuietJob
-from napari_weno.tissue_box import edited_slides
+from napari_weno.tissue_box import edited_slides, not_saved_text
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from weno.project import Project
 
 _SHOWN_FAILURES = 5
-_NOT_SAVED = (
-    "The outline of {slides} was edited and is not saved. Save it, or delete the layer "
-    "tissue to drop the edits; then prepare."
-)
 
 
 def extract_at(
@@ -67,8 +63,8 @@ class PrepareBox(QGroupBox):
 
     #: A report of the job, if it is at work on the open project.
     reported = Signal(object)
-    #: Id of the open slide, which was added to the project.
-    added = Signal(str)
+    #: The `Edit` by which the open slide was added to the project.
+    added = Signal(object)
 
     def __init__(self, session: Session, parent: QWidget | None = None) -> None:
         super().__init__("Prepare", parent)
@@ -207,25 +203,26 @@ class PrepareBox(QGroupBox):
 
     def _add_open_slide(self) -> None:
         with notifying():
-            row = self._session.add_open_slide()
-            self.added.emit(row.slide_id)
-            self._unprepared = [*self._unprepared, row.slide_id]
+            edit = self._session.add_open_slide()
+            self._unprepared = [*self._unprepared, *edit.added]
             self.choice.setCurrentIndex(0)
+            self.added.emit(edit)
         self._on_slide()
 
     def _start(self) -> None:
         from weno.features import extract
 
-        chosen = self._chosen()
-        if edited := [s for s in edited_slides(self._session) if s in chosen]:
-            self.job.say(_NOT_SAVED.format(slides=", ".join(edited)))
-        elif chosen and not self.job.running:
+        edited = edited_slides(self._session, self._chosen())
+        chosen = [one for one in self._chosen() if one not in edited]
+        if edited and not chosen:
+            self.job.say(not_saved_text(edited))
+        if chosen and not self.job.running:
             self._estimate.cancel()
             for slide_id in chosen:
                 self._failed.pop(slide_id, None)
             self._show_failures()
             self.job.say("")
-            say(self.note, "")
+            say(self.note, not_saved_text(edited))
             address = self.scheduler.text().strip()
             where = (extract_at, address) if address else (extract,)
             self._working = self._session.project

@@ -197,7 +197,7 @@ def run_text(run_dir: Path) -> str:
             f"threshold on P({card['class_names'][1]}): {_range(thresholds)}",
         ]
         if warning := chance_warning(card["metrics"]):
-            told.append(warning.capitalize())
+            told.append(warning)
     except (AttributeError, LookupError, TypeError, ValueError, WenoError) as error:
         raise RunError(f"{run_dir}: damaged run card: {error!r}") from error
     return "\n".join(told)

@@ -6,24 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QSignalBlocker, Qt, QTimer
-from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QComboBox,
     QFileDialog,
     QGridLayout,
     QGroupBox,
     QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_weno.camera import look_at
 from napari_weno.canvas import noted_on, of_kind
-from napari_weno.docks import fit_columns, listen, may_shrink, say, text_label
+from napari_weno.docks import listen, may_shrink, say, text_label
 from napari_weno.jobs import QuietJob
 from napari_weno.region_jobs import (
     count_tiles,
@@ -38,6 +34,7 @@ from napari_weno.region_shapes import (
     regions_layer,
     rgba_of,
 )
+from napari_weno.region_table import RegionTable
 from napari_weno.tissue_box import with_area
 from weno.geojson import Region, hash_of
 from weno.review import IGNORED
@@ -53,7 +50,6 @@ if TYPE_CHECKING:
 
 # Shapes change many times while one is drawn.
 _COUNT_MS = 250
-_ROWS = 5
 _FILES = "Regions of QuPath or ASAP (*.geojson *.json *.xml)"
 _INTRODUCTION = (
     "Where a whole area is one class, draw it: every tile that lies in it by half or "
@@ -80,7 +76,7 @@ class RegionsBox(QGroupBox):
         self.load = QPushButton("Import…")
         self.class_name = QComboBox()
         self.save = QPushButton("Save regions")
-        self.table = QTableWidget(0, 2)
+        self.table = RegionTable()
         self.text = text_label(name="regions")
         self._read, self._save, self._count = (QuietJob(self) for _ in range(3))
         self._soon = QTimer(self)
@@ -110,19 +106,6 @@ class RegionsBox(QGroupBox):
             "Write them into the project, review/regions: the next fit learns from "
             "them. A verdict on a single tile wins over a region"
         )
-        self.table.setHorizontalHeaderLabels(["Class", "Tiles"])
-        for column, tip in enumerate(
-            (
-                "What the region shows; a click goes there and selects it: choose "
-                "another class above, or press Delete",
-                "Tiles half or more in it",
-            )
-        ):
-            self.table.horizontalHeaderItem(column).setToolTip(tip)
-        self.table.verticalHeader().hide()
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         may_shrink(self.class_name)
 
     def _lay_out(self) -> None:
@@ -136,8 +119,6 @@ class RegionsBox(QGroupBox):
         layout.addLayout(grid)
         layout.addWidget(self.text)
         layout.addWidget(self.table)
-        row = self.fontMetrics().height() + 14
-        self.table.setFixedHeight((_ROWS + 1) * row)
 
     def _connect(self) -> None:
         session = self._session
@@ -151,10 +132,8 @@ class RegionsBox(QGroupBox):
         self.load.clicked.connect(self._browse)
         self.save.clicked.connect(self._on_save)
         self.class_name.activated.connect(self._choose_class)
-        self.table.currentCellChanged.connect(self._on_row)
-        remove = QShortcut(QKeySequence.StandardKey.Delete, self.table)
-        remove.setContext(Qt.ShortcutContext.WidgetShortcut)
-        remove.activated.connect(self._remove)
+        self.table.chosen.connect(self._on_row)
+        self.table.removed.connect(self._remove)
         self._soon.timeout.connect(self._look)
         self._read.returned.connect(self._add)
         self._save.returned.connect(self._on_saved)
@@ -192,6 +171,7 @@ class RegionsBox(QGroupBox):
     def _on_slide(self, _: object = None) -> None:
         for job in (self._read, self._count):
             job.cancel()
+        self._note = ""
         self.setVisible(self._slide_id() is not None)
         say(self.text, "")
         mine, opened = self.layer(), self._session.opened
@@ -311,6 +291,7 @@ class RegionsBox(QGroupBox):
         picking = layer.mode in ("select", "direct")
         selected = sorted(layer.selected_data) if picking else []
         if selected:
+            self._note = ""
             layer.features.loc[selected, "class"] = name
             colors = np.array(layer.edge_color)
             colors[selected] = rgba_of(name, project.positive)
@@ -364,16 +345,12 @@ class RegionsBox(QGroupBox):
         regions = regions_in(layer)
         if len(regions) != len(cover.tiles):  # drawn since; it is counted again
             return
-        with QSignalBlocker(self.table):  # a row that goes moves no camera
-            self.table.setRowCount(len(regions))
-        for row, (region, tiles) in enumerate(zip(regions, cover.tiles, strict=True)):
-            for column, text in enumerate((region.name, f"{tiles:,}")):
-                self.table.setItem(row, column, QTableWidgetItem(text))
-        fit_columns(self.table)
+        rows = zip((region.name for region in regions), cover.tiles, strict=True)
+        self.table.show_rows(list(rows))
         state = ["Not saved yet.", self._note] if is_edited(layer) else []
         say(self.text, " ".join(filter(None, [cover.text, *state])))
 
-    def _on_row(self, row: int, *_: int) -> None:
+    def _on_row(self, row: int) -> None:
         """Go to a region and select it."""
         layer, opened = self.layer(), self._session.opened
         regions = [] if layer is None else regions_in(layer)
@@ -395,10 +372,10 @@ class RegionsBox(QGroupBox):
             layer.mode = "select"
             layer.selected_data = shapes
 
-    def _remove(self) -> None:
-        """Remove the region that the table shows."""
+    def _remove(self, row: int) -> None:
         layer = self.layer()
-        if layer is not None and layer.mode == "select":
+        if layer is not None:
+            self._select({with_area(layer)[row]})
             layer.remove_selected()
 
 

@@ -256,8 +256,8 @@ class ReviewWidget(Dock):
         if current is None:
             return
         hidden = current.hides(blind=page.blind.isChecked())
-        counts = current.counts()
-        page.show_progress(counts.total(), len(current.queue), current.progress(names))
+        told = current.progress(names)
+        page.show_progress(current.answered, len(current.queue), told)
         text = f"Slide {current.item.tile.slide_id}"
         if answers := [verdict_name(e.verdict, names) for e in current.earlier()]:
             text += f" · your answer: {answers[-1]}"

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from napari_weno.matching import slides_of
+from weno.errors import WenoError
+from weno.mil.config import TrainConfig
+from weno.mil.splits import make_splits
 from weno.prediction import read_prediction
 from weno.project import safe_name
 from weno.review import (
+    AuditResult,
     Verdict,
     agreement,
     audit,
+    audit_verdicts,
     audited_tiles,
     build_queue,
     labelled_slides,
@@ -25,14 +31,20 @@ from weno.review import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping, Sequence
+    from collections.abc import (
+        Collection,
+        Generator,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
     from pathlib import Path
 
     from weno.prediction import Prediction
     from weno.project import Project
     from weno.review import Queue, ReviewEvent, ReviewLog, ReviewTile
 
-_HELD_OUT = ("val", "test")
 _DIGITS = 8  # of a content hash, to tell slides of one id apart
 
 
@@ -71,11 +83,12 @@ def take_stock(project: Project, run: str) -> Generator[None, None, Standing]:
     ----------
     project : Project
     run : str
-        Measured by the audit; may be empty.
+        Measured by the audit, and fitted again by *Retrain*; may be empty.
     """
     yield
-    logs = read_verdicts(project.review_dir, project.runs_asking())
-    held_out = {row.slide_id for row in slides_of(project) if row.split in _HELD_OUT}
+    asking = project.runs_asking()
+    logs = read_verdicts(project.review_dir, asking)
+    held_out = _held_out(project, run)
     answers = training_verdicts(logs.values())
     counts = Counter(v for t, v in answers.items() if t.slide_id not in held_out)
     negative, positive = project.class_names
@@ -89,38 +102,53 @@ def take_stock(project: Project, run: str) -> Generator[None, None, Standing]:
         )
     if unsure := counts[Verdict.UNSURE]:
         told.append(f"{unsure:,} unsure or contradictory: left out.")
-    if audited:
-        told.append(f"{len(audited):,} for the audit: these only measure the model.")
+    if held := len(answers) - counts.total():
+        told.append(f"{held:,} on slides that it is not trained on: left out.")
     regions = set(labelled_slides(project.review_dir))
     if drawn := len(regions - held_out):
         told.append(f"Slides with regions, which train it too: {drawn:,}.")
-    if held := len(answers) - counts.total():
-        told.append(f"{held:,} on slides of validation or test: these train nothing.")
+    if audited:
+        told.append(f"{len(audited):,} for the audit: these only measure the model.")
     yield
-    if audited and run:
-        told.append(_audit_text(project, run, logs.values(), audited))
-    trains = sure > 0 or drawn > 0
+    if run and (asking is None or run in asking):
+        told += yield from _audit_text(project, run, audit_verdicts(logs.values()))
+    trains = bool(regions) or not {Verdict.UNSURE}.issuperset(answers.values())
     return Standing(" ".join(told), "\n".join(_agreements(logs)), trains)
 
 
+def _held_out(project: Project, run: str) -> set[str]:
+    """Return the slides that a fit with the settings of a run does not train on."""
+    rows, config = slides_of(project), TrainConfig()
+    if run:
+        with suppress(WenoError):
+            config = TrainConfig.read(project.run_dir(run) / "config.json")
+    try:
+        folds = make_splits([row for row in rows if row.label is not None], config)
+    except WenoError:
+        return set()  # the Train dock says what stands against the fit
+    trained = {s for fold in folds for s, part in fold.items() if part == "train"}
+    return {row.slide_id for row in rows} - trained
+
+
 def _audit_text(
-    project: Project,
-    run: str,
-    logs: Collection[ReviewLog],
-    audited: Collection[ReviewTile],
-) -> str:
+    project: Project, run: str, said: Mapping[ReviewTile, Verdict]
+) -> Generator[None, None, list[str]]:
     """Say how the student of a run does on the tiles of the audit."""
-    paths = [
-        project.prediction_path(run, slide_id)
-        for slide_id in sorted({tile.slide_id for tile in audited})
-    ]
-    found = audit(logs, (read_prediction(p) for p in paths if p.is_file()))
+    found, seen = AuditResult(), set[str]()
+    with suppress(WenoError):  # the Explain dock says what is wrong with a prediction
+        for prediction in _predictions(project, run, said):
+            if prediction.content_hash not in seen:
+                seen.add(prediction.content_hash)
+                found += audit(said, prediction)
+            yield
+    if not found.positive + found.negative:
+        return []
     negative, positive = project.class_names
-    return (
-        f"Of these the student of {run}, from P({positive}) 0.50, finds "
+    return [
+        f"Of them the student of {run}, from P({positive}) 0.50, finds "
         f"{found.found:,} of {found.positive:,} {positive} tiles, with "
         f"{found.false_alarms:,} false alarms among {found.negative:,} {negative} ones."
-    )
+    ]
 
 
 def _agreements(logs: Mapping[str, ReviewLog]) -> Generator[str, None, None]:
@@ -251,10 +279,16 @@ def _answers(project: Project, runs: Collection[str] | None) -> list[ReviewEvent
 
 def _measured(
     project: Project, run: str, events: Sequence[ReviewEvent]
-) -> Generator[Prediction, None, None]:
-    """Read what a run says of the slides that the answers are on."""
+) -> Iterator[Prediction]:
+    return _predictions(project, run, [event.tile for event in events])
+
+
+def _predictions(
+    project: Project, run: str, tiles: Iterable[ReviewTile]
+) -> Iterator[Prediction]:
+    """Read what a run says of the slides that tiles are on."""
     if run:
-        for slide_id in dict.fromkeys(event.tile.slide_id for event in events):
+        for slide_id in dict.fromkeys(tile.slide_id for tile in tiles):
             path = project.prediction_path(run, slide_id)
             if path.is_file():
                 yield read_prediction(path)

@@ -53,6 +53,8 @@ class Key:
         return shown.replace("Up", "↑").replace("Down", "↓").replace("Shift+", "⇧")
 
 
+#: Widgets that people write in, from which no key is taken.
+WRITTEN_IN = (QLineEdit, QAbstractSpinBox, QKeySequenceEdit)
 # What people leave a dock or press a button with.
 _NEEDED = (
     Qt.Key.Key_unknown,
@@ -162,7 +164,7 @@ class ReviewKeys(QObject):
     def put_on(self, widget: QWidget) -> None:
         """Take the keys from a widget and all in it, but not where people write."""
         for one in (widget, *widget.findChildren(QWidget)):
-            if not isinstance(one, QLineEdit | QAbstractSpinBox | QKeySequenceEdit):
+            if not isinstance(one, WRITTEN_IN):
                 one.installEventFilter(self)
 
     def take_off(self, widget: QWidget) -> None:

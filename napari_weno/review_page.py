@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from napari_weno.docks import say, text_label
 from napari_weno.key_editor import KeyHelp
 from napari_weno.preferences import preferences
-from napari_weno.review_keys import KEYS, help_lines
+from napari_weno.review_keys import KEYS, WRITTEN_IN, canvas_beside, help_lines
 from napari_weno.review_round import verdict_name
 from napari_weno.zooms import ZoomView
 from weno.review import VERDICT_COLORS
@@ -79,7 +79,7 @@ class ReviewPage(QWidget):
         super().__init__(parent)
         self._keys = keys
         self._names = ("negative", "positive")
-        self._has_focus = False
+        self._focus: QWidget | None = None
         self.progress = QProgressBar()
         self.counts = text_label(name="counts")
         self.crop = ZoomView()
@@ -202,20 +202,26 @@ class ReviewPage(QWidget):
         self.end.clicked.connect(self.left)
         self.help.left.connect(self.setFocus)
         QApplication.instance().focusChanged.connect(self._on_focus)
-        self.on_canvas.toggled.connect(lambda: self._say_who_has_keys())
+        self.on_canvas.toggled.connect(self._say_who_has_keys)
         self.history.itemActivated.connect(
             lambda item: self.recalled.emit(item.data(Qt.ItemDataRole.UserRole))
         )
 
     def _on_focus(self, _: QWidget | None, now: QWidget | None) -> None:
         if now is not None:  # else the whole window has lost it, and will get it back
-            self._has_focus = now is self or self.isAncestorOf(now)
+            self._focus = now
             self._say_who_has_keys()
 
-    def _say_who_has_keys(self) -> None:
+    def _say_who_has_keys(self, _: object = None) -> None:
         """Say in the bar, where nothing moves, that keys go elsewhere."""
-        heard = self._has_focus or self.on_canvas.isChecked()
+        heard = self._is_in(self) and not isinstance(self._focus, WRITTEN_IN)
+        if self.on_canvas.isChecked() and (canvas := canvas_beside(self)):
+            heard = heard or self._is_in(canvas)
         self.progress.setTextVisible(not heard)
+
+    def _is_in(self, widget: QWidget) -> bool:
+        now = self._focus
+        return now is not None and (now is widget or widget.isAncestorOf(now))
 
 
 def _short(name: str, length: int = 14) -> str:

@@ -84,11 +84,11 @@ class ReviewRound:
         """Say that the end of the queue is reached; empty before."""
         if not self.finished:
             return ""
-        if skipped := self._given.count(Verdict.SKIP):
+        if self.answered < len(self.queue):
             return (
-                f"{len(self.queue) - skipped:,} of {len(self.queue):,} tiles are "
-                "answered; those skipped are asked about again. End the review to "
-                "leave them without an answer."
+                f"{self.answered:,} of {len(self.queue):,} tiles are answered; those "
+                "skipped are asked about again. End the review to leave them without "
+                "an answer."
             )
         return (
             f"All {len(self.queue):,} tiles are answered. End the review, or go back "
@@ -245,6 +245,11 @@ class ReviewRound:
         """Count the answers of each sort in this queue."""
         return Counter(verdict for verdict in self._given if verdict is not None)
 
+    @property
+    def answered(self) -> int:
+        """How many tiles have an answer; a skip is none."""
+        return sum(verdict in _SURE for verdict in self._given)
+
     def earlier(self) -> list[ReviewEvent]:
         """Return the answers for the tile asked about that stand, oldest first."""
         return list(self.store.history(self.item.tile))
@@ -252,7 +257,7 @@ class ReviewRound:
     def progress(self, class_names: tuple[str, str]) -> str:
         """Say how far the queue is, such as ``"3 of 50 · 2 tumour, 1 unsure"``."""
         counts = self.counts()
-        told = f"{counts.total():,} of {len(self.queue):,}"
+        told = f"{self.answered:,} of {len(self.queue):,}"
         kinds = ", ".join(
             f"{counts[verdict]:,} {verdict_name(verdict, class_names)}"
             for verdict in Verdict

@@ -43,6 +43,7 @@ from napari_weno.recent import remember
 from napari_weno.streaming import follow
 from weno.errors import ProjectError, WenoError
 from weno.project import Project
+from weno.slide_import import add_file
 from weno.slides import open_slide
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ if TYPE_CHECKING:
 
     from napari_weno.layers import Display
     from weno.prediction import Prediction
-    from weno.project import SlideRow
     from weno.review import ReviewTile
     from weno.slides import Slide
+    from weno.table_text import Edit
     from weno.tiles import TileGrid
 
 
@@ -161,8 +162,8 @@ class Session:
             self.show_outline(None)
             self.viewer.reset_view()
 
-    def add_open_slide(self) -> SlideRow:
-        """Add the open slide to the project and return its line.
+    def add_open_slide(self) -> Edit:
+        """Add the open slide to the project; return what that has changed in the table.
 
         Raises
         ------
@@ -172,12 +173,20 @@ class Session:
         if self.project is None or self.opened is None:
             raise ProjectError("open a project and a slide first")
         slide = self.opened.slide
-        row = self.project.add_slide(slide.path)
-        if slide.mpp is not None and slide.mpp_source == "given":
-            row = self.project.set_mpp(row.slide_id, slide.mpp[0])
-        self._set_opened(self.opened.slide, self.opened.layer)
+        given = slide.mpp if slide.mpp_source == "given" else None
+        edit = add_file(self.project, slide.path, mpp=given[0] if given else None)
+        self.match_opened()
         self.files_changed.emit()
-        return row
+        return edit
+
+    def match_opened(self) -> None:
+        """Look again which slide of the project is open: the table has changed."""
+        opened = self.opened
+        if opened is None:
+            return
+        row = row_of(self.project, opened.slide)
+        if (row.slide_id if row else None) != opened.slide_id:
+            self._set_opened(opened.slide, opened.layer)
 
     def set_mpp(self, mpp: float) -> None:
         """Give the open slide a pixel size; what is on screen stays there.

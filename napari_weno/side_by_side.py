@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QTimer
 
 from napari_weno.canvas import DRAWN, noted_on, of_kind
@@ -28,10 +29,13 @@ _FOLLOWED = ("contrast_limits", "colormap", "opacity", "gamma")
 
 def other_run_text(viewer: Viewer) -> str:
     """Say what of the canvas is another run's; empty if nothing is."""
-    for layer in of_kind(viewer, _SLIDE_AGAIN):
-        return f"Left this run, right run {noted_on(layer)['run']}."
+    if again := of_kind(viewer, _SLIDE_AGAIN):
+        return f"Left this run, right run {noted_on(again[0])['run']}."
     runs = {noted_on(one)["run"] for one in of_kind(viewer, _KIND) if one.visible}
-    return f"Overlays of run {', '.join(runs)}." if runs else ""
+    if not runs:
+        return ""
+    both = any(layer.visible for layer in of_kind(viewer, *DRAWN))
+    return f"Overlays of {'this run and ' if both else ''}run {', '.join(runs)}."
 
 
 def is_seen(viewer: Viewer, layer: Layer) -> bool:
@@ -70,7 +74,10 @@ class SideBySide:
         self._run = other.run
         viewer, session = self._session.viewer, self._session
         active = viewer.layers.selection.active
-        for layer_data in overlay_layers(other, session.display):
+        mine = session.prediction
+        same_tiles = mine is not None and np.array_equal(mine.origins, other.origins)
+        verdicts = session.verdicts if same_tiles else {}
+        for layer_data in overlay_layers(other, session.display, verdicts):
             layer = self._add(layer_data)
             first = self._first_of(layer)
             if first is not None:

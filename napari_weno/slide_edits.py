@@ -229,6 +229,7 @@ class EditBox(QWidget):
 
     def _after(self, text: str) -> None:
         say(self.told, text)
+        self._session.match_opened()
         self._show_undo()
         self.refresh()
         self._session.files_changed.emit()

@@ -66,14 +66,12 @@ class SlideModel(QAbstractTableModel):
         elif states:
             self._all_changed()
 
-    def show_opened(self, slide_id: str | None) -> bool:
-        """Mark the slide that is open; return whether it is another one now."""
-        another = slide_id != self._opened
-        if another:
+    def show_opened(self, slide_id: str | None) -> None:
+        """Mark the slide that is open."""
+        if slide_id != self._opened:
             self._opened = slide_id
             if self.states:
                 self._all_changed()
-        return another
 
     def show_progress(self, slide_id: str | None, fraction: float = 0.0) -> None:
         """Say how far the slide is that a job is at; None says that none is."""
@@ -165,6 +163,8 @@ class _Filter(QSortFilterProxyModel):
         self.invalidateFilter()
 
     def filterAcceptsRow(self, row: int, parent: QModelIndex) -> bool:
+        if not self._words:
+            return True
         slides: Any = self.sourceModel()
         cells = [slides.index(row, k).data() for k in range(slides.columnCount())]
         shown = " ".join([*cells, slides.states[row].row.patient_id]).casefold()
@@ -209,7 +209,8 @@ class SlideTable(QTableView):
         self._proxy.filter_by(text)
 
     def select_slide(self, slide_id: str | None) -> None:
-        """Select one slide and scroll to it, if it passes the filter."""
+        """Select one slide and scroll to it, if it passes the filter, else none."""
+        self.clearSelection()
         for row, state in enumerate(self.slides.states):
             if state.row.slide_id == slide_id:
                 index = self._proxy.mapFromSource(self.slides.index(row, 0))

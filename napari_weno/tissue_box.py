@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from weno.geojson import Region, hash_of, read_regions
 from weno.tiles import IGNORE, TISSUE, tile_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Collection, Generator, Sequence
 
     import numpy.typing as npt
     from napari.layers import Shapes
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _LINE_PX = 2.5  # width on screen
 _SHOWN_UM = 8.0  # how far a line on screen may be off the outline of the file
+_WITH_AREA = ("polygon", "rectangle", "ellipse")
 _ROUND = np.linspace(0, 2 * np.pi, 64, endpoint=False)
 
 
@@ -245,6 +247,7 @@ class TissueBox(QGroupBox):
         self._session.files_changed.emit()
         if (old := self._layer()) is not None:
             if is_edited(old):  # since the job began
+                self._on_drawn()
                 return
             viewer.layers.remove(old)
         data, keywords, _ = tissue_layer(found.regions, opened.slide)
@@ -256,7 +259,9 @@ class TissueBox(QGroupBox):
         self._show_choices()
 
     def _on_drawn(self, _: object = None) -> None:
-        say(self.text, "Edited and not saved: tiles are cut by the outline before.")
+        layer = self._layer()
+        if layer is not None and is_edited(layer):
+            say(self.text, "Edited and not saved: tiles are cut by the outline before.")
 
     def _choose_class(self, _: object = None) -> None:
         """Let shapes that are drawn from now on be of the chosen class."""
@@ -284,15 +289,26 @@ class TissueBox(QGroupBox):
             self._session.viewer.layers.remove(layer)
 
 
-def edited_slides(session: Session) -> list[str]:
-    """Return the ids of the slides whose outline was drawn on and is not saved."""
+def edited_slides(session: Session, slide_ids: Collection[str]) -> list[str]:
+    """Return those of some slides whose outline was drawn on and is not saved."""
     paths = {
-        noted_on(layer)["path"]
+        Path(noted_on(layer)["path"]).resolve()
         for layer in of_kind(session.viewer, "tissue")
         if is_edited(layer)
     }
     rows = slides_of(session.project) if paths else []
-    return [row.slide_id for row in rows if str(row.path) in paths]
+    edited = {row.slide_id for row in rows if row.path in paths}
+    return [slide_id for slide_id in slide_ids if slide_id in edited]
+
+
+def not_saved_text(slide_ids: Collection[str]) -> str:
+    """Say why slides are not prepared; empty for none."""
+    if not slide_ids:
+        return ""
+    return (
+        f"Not prepared: the outline of {', '.join(slide_ids)} was edited and is not "
+        "saved. Save it, or delete the layer tissue to drop the edits."
+    )
 
 
 def is_edited(layer: Shapes) -> bool:
@@ -302,19 +318,19 @@ def is_edited(layer: Shapes) -> bool:
 
 def drawn_in(layer: Shapes) -> list[Region]:
     """Return the shapes of a tissue layer that have an area, the lowest first."""
-    # Each look at these makes a list of all shapes.
-    data, kinds = layer.data, layer.shape_type
-    names = layer.features["class"].tolist()
+    shapes: Any = zip(
+        layer.data, layer.shape_type, layer.features["class"], strict=True
+    )
     return [
-        Region((_corners(data[k], kinds[k]) + 0.5,), str(names[k]))
-        for k in with_area(layer)
+        Region((_corners(vertices, kind) + 0.5,), str(name))
+        for vertices, kind, name in shapes
+        if kind in _WITH_AREA
     ]
 
 
 def with_area(layer: Shapes) -> list[int]:
     """Return the indices of the shapes that have an area."""
-    areas = ("polygon", "rectangle", "ellipse")
-    return [k for k, kind in enumerate(layer.shape_type) if kind in areas]
+    return [k for k, kind in enumerate(layer.shape_type) if kind in _WITH_AREA]
 
 
 def _corners(vertices: npt.NDArray[Any], kind: str) -> npt.NDArray[np.float64]:

@@ -110,7 +110,7 @@ def read_run(folder: Path) -> RunRow:
         val_auc=_aucs(metrics.get("val", {})),
         test_auc=_aucs(metrics.get("test", {})),
         time=datetime.fromtimestamp(newest, UTC),
-        warning=chance_warning(metrics).capitalize(),
+        warning=chance_warning(metrics),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weno.errors import ProjectError
-from weno.slide_rows import free_id, is_address, safe_name, search_records
+from weno.slide_rows import DOWNLOAD, free_id, is_address, safe_name, search_records
 from weno.table_text import parse
 
 if TYPE_CHECKING:
@@ -212,6 +212,29 @@ def classes_in(records: Iterable[Mapping[str, str]]) -> list[str]:
     if not 2 <= len(found) <= _MOST_CLASSES or set(found) <= {"0", "1"}:
         return []
     return sorted(found, key=lambda name: not _WITHOUT_FINDING.match(name))
+
+
+def add_file(project: Project, path: Path, *, mpp: float | None = None) -> Edit:
+    """Add one slide to a project, named by its file; one that it has stays.
+
+    Parameters
+    ----------
+    project : Project
+    path : Path
+    mpp : float, optional
+        Size of its pixels in µm, where the file does not tell.
+
+    Raises
+    ------
+    ProjectError
+        If the slide is read from an address.
+    """
+    if is_address(str(path)):
+        raise ProjectError(f"{path} is an address: {DOWNLOAD}")
+    record = {"slide_id": free_id(path.stem, set()), "path": str(path.resolve())}
+    if mpp is not None:
+        record["mpp"] = f"{mpp:.9g}"
+    return add_slides(project, [record], named=False)[1]
 
 
 def add_slides(

@@ -17,6 +17,7 @@ from weno.review import (
     ReviewTile,
     Verdict,
     audit,
+    audit_verdicts,
     build_queue,
     queue_names,
     queue_path,
@@ -233,27 +234,6 @@ def test_a_file_that_is_no_queue_is_refused(tmp_path: Path) -> None:
             queue_path(tmp_path, name)
 
 
-def test_the_next_tile_without_an_answer(tmp_path: Path) -> None:
-    queue = build_queue([prediction("a")], limit=4)
-    with ReviewStore(tmp_path, "alice") as store:
-        assert queue.next_unanswered(store) == 0
-        assert queue.next_unanswered(store, after=1) == 2
-        for position in (0, 2):
-            store.answer(queue[position].tile, Verdict.SKIP, blind=True)
-        assert queue.next_unanswered(store) == 1
-        assert queue.next_unanswered(store, after=1) == 3
-        assert queue.next_unanswered(store, after=3) == 1
-        assert queue.n_answered(store) == 2
-        for position in (1, 3):
-            store.answer(queue[position].tile, Verdict.POSITIVE, blind=True)
-        assert queue.next_unanswered(store, after=3) is None
-        store.undo()
-        assert queue.next_unanswered(store) == 3
-    with ReviewStore(tmp_path, "bob") as store:
-        assert queue.next_unanswered(store) == 0
-    assert build_queue([]).next_unanswered(store) is None
-
-
 def test_the_audit_measures_the_student_by_what_was_answered_blind(
     tmp_path: Path,
 ) -> None:
@@ -266,9 +246,9 @@ def test_the_audit_measures_the_student_by_what_was_answered_blind(
         other.answer(tiles[0], Verdict.POSITIVE, blind=True)  # a contradiction
         one.answer(tiles[1], Verdict.NEGATIVE, kind=Kind.AUDIT, blind=False)  # too late
         one.answer(tiles[7], Verdict.POSITIVE, kind=Kind.CANDIDATE, blind=True)
-        logs = [one, other]
-        result = audit(logs, [prediction("b"), shown])
-        assert audit(logs, [prediction("b")]) == AuditResult(0, 0, 0, 0)
+        said = audit_verdicts([one, other])
+    assert audit(said, prediction("b")) == AuditResult()
+    result = audit(said, shown) + AuditResult()
     called = shown.probability >= 0.5
     assert (result.positive, result.negative) == (3, 3)
     assert result.found == called[[1, 3, 5]].sum()

@@ -154,6 +154,14 @@ def test_what_cannot_be_added_is_said_in_the_form(
     qtbot.mouseClick(dock.add_form.add_button, LEFT)
     qtbot.waitUntil(lambda: "line 2: label 'benign'" in problem.text())
     assert str(table) in problem.text()
+    folder = tmp_path / "more" / "benign"
+    folder.mkdir(parents=True)
+    shutil.copy(new_project.slides[0].path, folder)
+    dock.add_form.imports.slides.setText(str(folder.parent))
+    dock.add_form.imports.refresh()
+    dock.add_form.imports.by_folder.setChecked(True)
+    qtbot.mouseClick(dock.add_form.add_button, LEFT)
+    qtbot.waitUntil(lambda: "named as the folder benign" in problem.text())
     assert len(new_project.slides) == 6
 
 
@@ -168,8 +176,14 @@ def test_the_open_slide_is_added_and_taken_back(
     qtbot.mouseClick(dock.prepare.add_button, LEFT)
     assert new_project.slides[-1].slide_id == "stranger"
     assert dock.edits.told.text() == "stranger added"
+    assert dock.prepare.add_button.isHidden()
     qtbot.mouseClick(dock.edits.undo_button, LEFT)
     assert (new_project.root / "slides.csv").read_bytes() == before
+    assert not dock.prepare.add_button.isHidden(), "it is a stranger again"
+    qtbot.mouseClick(dock.prepare.add_button, LEFT)
+    Project.open(new_project.root).table.edit({"stranger": {"label": "tumour"}})
+    qtbot.mouseClick(dock.edits.undo_button, LEFT)
+    assert new_project.slides[-1].label == 1, "others have written into that line"
 
 
 def test_enter_twice_adds_once(viewer: Viewer, new_project: Project, cohort, qtbot):

@@ -162,12 +162,11 @@ def test_a_job_can_be_left_while_it_loads_a_module(
     job = loading("slow_to_load")
     next(job)
     next(job)
-    job.close()
-    assert not gate.is_set(), "it is still loading"
+    job.close()  # while it waits at the gate
     gate.set()
     deque(loading("slow_to_load"), maxlen=0)
     assert hasattr(sys.modules.pop("slow_to_load"), "the_gate")
 
 
-def test_what_cannot_be_loaded_is_said_by_who_uses_it() -> None:
+def test_what_cannot_be_loaded_is_left_to_who_uses_it() -> None:
     deque(loading("weno.no_such_module"), maxlen=0)

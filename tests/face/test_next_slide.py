@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from napari import Viewer
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
@@ -34,6 +37,25 @@ def test_from_slide_to_slide_as_the_table_shows_them(
     assert notification_manager.records[-1].message == "this is the last slide"
     qtbot.keyClick(dock.table, Qt.Key.Key_PageUp, CTRL)
     assert opened(viewer) == "synthetic_003"
+
+
+def test_the_slide_that_is_opened_is_the_one_that_gets_a_label(
+    viewer: Viewer, new_project: Project, tmp_path: Path, qtbot
+) -> None:
+    session = session_of(viewer)
+    session.open_project(new_project.root)
+    session.open_slide("synthetic_003")
+    dock = show_dock(viewer, "Cohort")  # whose table is filled later
+    qtbot.waitUntil(lambda: session.selected == ["synthetic_003"])
+    place = dock.table.visualRect(dock.table.model().index(1, 0)).center()
+    qtbot.mouseClick(dock.table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    session.files_changed.emit()
+    with qtbot.waitSignal(dock._survey.returned):
+        pass
+    assert session.selected == ["synthetic_001"], "who has chosen another one keeps it"
+    stranger = shutil.copy(new_project.slides[0].path, tmp_path / "stranger.tif")
+    viewer.open(stranger, plugin="napari-weno")
+    assert session.selected == []
 
 
 def test_the_keys_and_commands_work_beside_the_table(

@@ -124,6 +124,11 @@ def test_a_line_of_the_table_selects_its_region(qtbot, regions: RegionsBox) -> N
     qtbot.waitUntil(lambda: table.rowCount() == 2, timeout=60_000)
     table.setCurrentCell(1, 0)
     assert layer.selected_data == {2}
+    regions.class_name.activated.emit(0)  # after which nothing is selected
+    place = table.visualItemRect(table.item(1, 0)).center()
+    qtbot.mouseClick(table.viewport(), LEFT, pos=place)
+    assert layer.selected_data == {2}
+    layer.selected_data = {1}
     qtbot.keyClick(table, Qt.Key.Key_Delete)
     (left,) = regions_in(layer)
     assert np.ptp(left.rings[0]) == 300
@@ -179,6 +184,7 @@ def test_a_file_of_asap_is_imported(
     regions.class_name.setCurrentText("normal")
     regions.class_name.activated.emit(regions.class_name.currentIndex())
     assert names_in(layer) == ["normal", "normal", "tumour"]
+    qtbot.waitUntil(lambda: "stroma" not in told.text(), timeout=60_000)
     assert stored(predicted) == []
 
 

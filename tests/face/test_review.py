@@ -24,6 +24,7 @@ from napari_weno.review_keys import KEYS, ReviewKeys, remapped
 from napari_weno.session import session_of, show_dock
 from napari_weno.zooms import read_views
 from weno.errors import ReviewError
+from weno.mil.config import TrainConfig
 from weno.project import Project
 from weno.review import ReviewStore, ReviewTile, Verdict
 
@@ -518,7 +519,12 @@ def test_answers_on_slides_held_out_are_not_said_to_train(
     session_of(viewer).open_project(predicted.root)
     told = review.answers.standing
     qtbot.waitUntil(lambda: "1 answers train" in told.text(), timeout=20_000)
-    assert "1 on slides of validation or test" in told.text()
+    assert "1 on slides that it is not trained on" in told.text()
+    # In a fit with folds every slide trains some of the models.
+    config = TrainConfig(folds=2)
+    config.write(predicted.run_dir("demo") / "config.json")
+    session_of(viewer).files_changed.emit()
+    qtbot.waitUntil(lambda: "2 answers train" in told.text(), timeout=20_000)
 
 
 def test_without_answers_there_is_nothing_to_retrain_with(

@@ -292,9 +292,10 @@ def test_the_open_slide_can_join_the_project(
     session.open_project(new_project.root)
     assert session.opened.slide_id is None
     files, slides = heard(session.files_changed), heard(session.slide_changed)
-    row = session.add_open_slide()
-    assert row.path == odd_slide.path
-    assert session.opened.slide_id == row.slide_id == "odd"
+    edit = session.add_open_slide()
+    assert edit.added == {"odd"}
+    assert session.opened.slide_id == "odd"
+    assert session.project.slide("odd").path == odd_slide.path
     assert files
     assert slides == [session.opened]
 
@@ -305,10 +306,9 @@ def test_a_given_pixel_size_goes_along_into_the_project(
     show(session, odd_slide)
     session.set_mpp(0.37)
     session.open_project(new_project.root)
-    row = session.add_open_slide()
-    assert row.mpp == 0.37
+    session.add_open_slide()
     assert session.opened.slide.mpp == (0.37, 0.37)
-    assert Project.open(new_project.root).slide(row.slide_id).mpp == 0.37
+    assert Project.open(new_project.root).slide("odd").mpp == 0.37
 
 
 def test_a_slide_below_the_one_taken_away_is_the_open_one(

@@ -150,13 +150,28 @@ def test_a_slide_is_not_prepared_by_an_outline_that_is_not_saved(
     prepare.choice.setCurrentIndex(0)
     qtbot.waitUntil(prepare.job.button.isEnabled)
     qtbot.mouseClick(prepare.job.button, LEFT)
-    assert f"The outline of {SLIDE} was edited" in prepare.job.text.text()
+    assert f"the outline of {SLIDE} was edited" in prepare.job.text.text()
     assert not prepare.job.running
     with qtbot.waitSignal(dock.tissue.saved, timeout=60_000):
         qtbot.mouseClick(dock.tissue.save_button, LEFT)
     with qtbot.waitSignal(prepare.job.returned, timeout=60_000):
         qtbot.mouseClick(prepare.job.button, LEFT)
     assert new_project.features_path(SLIDE).is_file()
+
+
+def test_nor_is_it_prepared_to_be_predicted(
+    viewer: Viewer, demo_project: Project, qtbot
+) -> None:
+    demo_project.features_path(SLIDE).unlink()
+    session = session_of(viewer)
+    session.open_project(demo_project.root)
+    session.open_slide(SLIDE)
+    find(show_dock(viewer, "Cohort"), qtbot)
+    layer_of(viewer, "tissue").add_rectangles([[0, 0], [0, 90], [90, 90], [90, 0]])
+    model = show_dock(viewer, "Explain").model
+    qtbot.mouseClick(model.job.button, LEFT)
+    assert "is not saved" in model.job.text.text()
+    assert not model.job.running
 
 
 def test_what_is_drawn_while_it_saves_stays(

@@ -252,7 +252,7 @@ def chance_warning(metrics: Mapping[str, Any]) -> str:
     if not signs:
         return ""
     return (
-        f"in validation {' and '.join(signs)}: do not trust this run; try other "
+        f"In validation {' and '.join(signs)}: do not trust this run; try other "
         "seeds, more slides, or folds to see how much it varies"
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weno.review.audit import AuditResult, audit
+from weno.review._audit import AuditResult, audit
 from weno.review.events import Kind, ReviewEvent, ReviewTile, Verdict
 from weno.review.export import VERDICT_COLORS, write_csv, write_geojson
 from weno.review.queue import (
@@ -29,6 +29,7 @@ from weno.review.regions import (
 from weno.review.reviewers import (
     Agreement,
     agreement,
+    audit_verdicts,
     audited_tiles,
     training_verdicts,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "Verdict",
     "agreement",
     "audit",
+    "audit_verdicts",
     "audited_tiles",
     "build_queue",
     "covered_tiles",

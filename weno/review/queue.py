@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from weno.prediction import Prediction
-    from weno.review.verdicts import ReviewLog
 
 _KINDS = (Kind.CANDIDATE, Kind.DISAGREEMENT, Kind.UNCERTAINTY)
 
@@ -82,29 +81,6 @@ class Queue:
     def __getitem__(self, position: slice) -> tuple[QueueItem, ...]: ...
     def __getitem__(self, position: int | slice) -> QueueItem | tuple[QueueItem, ...]:
         return self.items[position]
-
-    def next_unanswered(self, log: ReviewLog, after: int | None = None) -> int | None:
-        """Return the position of the next item without an answer, None if all have.
-
-        A skipped item has one.
-
-        Parameters
-        ----------
-        log : ReviewLog
-            The reviewer's answers.
-        after : int, optional
-            Position to go on from; the search goes round to the items before it.
-        """
-        start = 0 if after is None else after + 1
-        for k in range(len(self)):
-            position = (start + k) % len(self)
-            if log.verdict(self.items[position].tile) is None:
-                return position
-        return None
-
-    def n_answered(self, log: ReviewLog) -> int:
-        """Count the items that the reviewer has answered."""
-        return sum(log.verdict(item.tile) is not None for item in self.items)
 
 
 def build_queue(
