@@ -245,7 +245,7 @@ LOOKS = {
     ),
     "regions": Look(
         "Review",
-        "napari_weno.regions_box._read_both",
+        "napari_weno.regions_box.read_both",
         lambda dock, _: press(dock.regions.draw),
         lambda dock: dock.regions.text.text(),
     ),
