@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import os
+import signal
+import sys
 import threading
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -97,7 +99,7 @@ def make_cohort(
     """Write a cohort of synthetic slides; every second one is positive.
 
     Slides that are there already, whole and of the same recipe, are kept. Closing the
-    generator waits for the slides being drawn, so that only whole files are left.
+    generator drops the slides being drawn, so that only whole files are left.
 
     Parameters
     ----------
@@ -135,6 +137,9 @@ def make_cohort(
                 job.result()
                 slide_id = jobs[job].slide_id
             yield SyntheticReport(slide_id, slides - len(waiting), slides)
+    except GeneratorExit:
+        _interrupt(pool)
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
     truths = (
@@ -181,8 +186,16 @@ def _start_pool(workers: int) -> Executor:
     return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with)
 
 
+def _interrupt(pool: Executor) -> None:
+    """Make the processes of a pool drop what they are at; a thread ends it first."""
+    # A pool has no public way to its processes before Python 3.14.
+    for process in list(getattr(pool, "_processes", {}).values()):
+        process.terminate()
+
+
 def _end_with() -> None:
-    """Make a worker end when the process that started it is gone, however it went."""
+    """Make a worker drop its slide when asked to, or when its parent is gone."""
+    signal.signal(signal.SIGTERM, _drop)
     parent = parent_process()
     if parent is not None:
         ends = [parent.sentinel]
@@ -192,8 +205,19 @@ def _end_with() -> None:
         watch.start()
 
 
+_dropped = threading.Event()
+
+
+def _drop(*_: object) -> None:
+    """Leave the slide at hand, by an exception so that half a file is removed."""
+    _dropped.set()  # the pool has handed the next one on already
+    sys.exit(1)
+
+
 def _make_slide(folder: Path, entry: _Entry) -> npt.NDArray[np.int64]:
     """Write a slide unless it is there; return its truth cells."""
+    if _dropped.is_set():
+        sys.exit(1)
     anatomy = plan_slide(entry.recipe)
     path = folder / entry.path
     if _comment_of(path) != entry.comment:
