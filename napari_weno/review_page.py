@@ -79,7 +79,7 @@ class ReviewPage(QWidget):
         super().__init__(parent)
         self._keys = keys
         self._names = ("negative", "positive")
-        self._focus: QWidget | None = None
+        self._focus_here = self._focus_on_canvas = False
         self.progress = QProgressBar()
         self.counts = text_label(name="counts")
         self.crop = ZoomView()
@@ -208,20 +208,21 @@ class ReviewPage(QWidget):
         )
 
     def _on_focus(self, _: QWidget | None, now: QWidget | None) -> None:
-        if now is not None:  # else the whole window has lost it, and will get it back
-            self._focus = now
-            self._say_who_has_keys()
+        if now is None:  # the whole window has lost it, and will get it back
+            return
+        canvas = canvas_beside(self)
+        self._focus_here = _holds(self, now) and not isinstance(now, WRITTEN_IN)
+        self._focus_on_canvas = canvas is not None and _holds(canvas, now)
+        self._say_who_has_keys()
 
     def _say_who_has_keys(self, _: object = None) -> None:
         """Say in the bar, where nothing moves, that keys go elsewhere."""
-        heard = self._is_in(self) and not isinstance(self._focus, WRITTEN_IN)
-        if self.on_canvas.isChecked() and (canvas := canvas_beside(self)):
-            heard = heard or self._is_in(canvas)
-        self.progress.setTextVisible(not heard)
+        on_canvas = self._focus_on_canvas and self.on_canvas.isChecked()
+        self.progress.setTextVisible(not (self._focus_here or on_canvas))
 
-    def _is_in(self, widget: QWidget) -> bool:
-        now = self._focus
-        return now is not None and (now is widget or widget.isAncestorOf(now))
+
+def _holds(widget: QWidget, other: QWidget) -> bool:
+    return other is widget or widget.isAncestorOf(other)
 
 
 def _short(name: str, length: int = 14) -> str:
