@@ -68,7 +68,8 @@ class Standing:
     agreement : str
         How far each two reviewers agree, a line each.
     trains : bool
-        Whether any answer trains.
+        Whether there is an answer or a region that a fit could learn from; which of them
+        it does depends on its splits.
     """
 
     text: str
