@@ -68,8 +68,8 @@ class Standing:
     agreement : str
         How far each two reviewers agree, a line each.
     trains : bool
-        Whether there is an answer or a region that a fit could learn from; which of them
-        it does depends on its splits.
+        Whether there is an answer or a region that a fit could learn from; from which
+        it does, its splits decide.
     """
 
     text: str
